@@ -1,0 +1,158 @@
+//! Who the caller is, and for which organization it may speak.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::claims::AccessTokenClaims;
+
+/// The caller: a person, or a program that speaks for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    /// Shared, so that handing a user to a handler copies nothing.
+    User(Arc<User>),
+    Service(Service),
+}
+
+/// A person, in one organization.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub user_id: Uuid,
+    pub org_id: Uuid,
+    pub app_id: Option<Uuid>,
+    /// The session that the token belongs to (`sid`).
+    pub session_id: Option<Uuid>,
+    /// The client that the token was given to.
+    pub client_id: String,
+    pub roles: Vec<String>,
+    pub permissions: Vec<String>,
+    pub scopes: Vec<String>,
+    pub username: Option<String>,
+    pub email: Option<String>,
+    /// Seconds since the epoch.
+    pub auth_time: Option<i64>,
+    /// The service that acts for this user, when the token was exchanged (RFC 8693).
+    pub actor: Option<String>,
+}
+
+/// A program with a client-credentials token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    pub client_id: String,
+    pub scopes: Vec<String>,
+    pub orgs: Orgs,
+}
+
+/// The organizations that a service is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Orgs {
+    All,
+    Only(Vec<Uuid>),
+}
+
+/// The organization that a piece of work is done for. Only [`Principal::tenant`] makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tenant {
+    org_id: Uuid,
+}
+
+/// Why there is no [`Tenant`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TenantError {
+    /// 400: a service has to say which organization it means.
+    #[error("org_id is required for a service")]
+    Missing,
+    /// 404: the organization is not the caller's. It reads exactly like one that does not exist.
+    #[error("not found")]
+    NotFound,
+}
+
+impl Tenant {
+    /// The organization's id.
+    pub fn org_id(&self) -> Uuid {
+        self.org_id
+    }
+}
+
+impl Orgs {
+    fn from_claim(orgs: &[String]) -> Self {
+        if orgs.iter().any(|org| org == "*") {
+            return Self::All;
+        }
+        Self::Only(orgs.iter().filter_map(|org| Uuid::parse_str(org).ok()).collect())
+    }
+
+    /// Whether `org_id` is one of them.
+    pub fn contains(&self, org_id: Uuid) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(orgs) => orgs.contains(&org_id),
+        }
+    }
+}
+
+impl Principal {
+    /// Makes the principal of verified claims; `None` where they fit neither a user nor a service.
+    ///
+    /// A `sub` that is a UUID is a user, who needs an `org_id`; anything else is a service, whose `sub` is its `client_id`.
+    pub fn from_claims(claims: &AccessTokenClaims) -> Option<Self> {
+        let scopes = claims.scopes().map(str::to_owned).collect();
+        if let Ok(user_id) = Uuid::parse_str(&claims.sub) {
+            return Some(Self::User(Arc::new(User {
+                user_id,
+                org_id: claims.org_id?,
+                app_id: claims.app_id,
+                session_id: claims.sid,
+                client_id: claims.client_id.clone(),
+                roles: claims.roles.clone(),
+                permissions: claims.permissions.clone(),
+                scopes,
+                username: claims.username.clone(),
+                email: claims.email.clone(),
+                auth_time: claims.auth_time,
+                actor: claims.act.as_ref().map(|actor| actor.sub.clone()),
+            })));
+        }
+        (claims.sub == claims.client_id).then(|| {
+            Self::Service(Service {
+                client_id: claims.client_id.clone(),
+                scopes,
+                orgs: Orgs::from_claim(&claims.orgs),
+            })
+        })
+    }
+
+    /// The organization that this principal may work for.
+    ///
+    /// A user's is the one of the token, and naming another is [`TenantError::NotFound`]. A service names one of those that its
+    /// token lists; it may leave it out when it is bound to exactly one.
+    pub fn tenant(&self, requested_org: Option<Uuid>) -> Result<Tenant, TenantError> {
+        let org_id = match (self, requested_org) {
+            (Self::User(user), None) => user.org_id,
+            (Self::User(user), Some(org_id)) if user.org_id == org_id => org_id,
+            (Self::Service(service), Some(org_id)) if service.orgs.contains(org_id) => org_id,
+            (Self::Service(Service { orgs: Orgs::Only(orgs), .. }), None) if orgs.len() == 1 => {
+                orgs.first().copied().ok_or(TenantError::Missing)?
+            }
+            (Self::Service(_), None) => return Err(TenantError::Missing),
+            (_, Some(_)) => return Err(TenantError::NotFound),
+        };
+        Ok(Tenant { org_id })
+    }
+
+    /// The client that holds the token.
+    pub fn client_id(&self) -> &str {
+        match self {
+            Self::User(user) => &user.client_id,
+            Self::Service(service) => &service.client_id,
+        }
+    }
+
+    /// The scopes of the token.
+    pub fn scopes(&self) -> &[String] {
+        match self {
+            Self::User(user) => &user.scopes,
+            Self::Service(service) => &service.scopes,
+        }
+    }
+}
