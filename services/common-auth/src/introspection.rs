@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reqwest::StatusCode;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::{
@@ -12,7 +12,8 @@ use crate::{
     keys::{read_limited, unavailable},
     metrics::AuthMetrics,
     service_token::ServiceTokenManager,
-    verifier::VerifiedToken,
+    unverified::Unverified,
+    verifier::{VerifiedToken, unix_now},
 };
 
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -58,30 +59,48 @@ impl Introspector {
     }
 
     async fn ask(&self, token: &str) -> Result<Arc<VerifiedToken>, AuthError> {
-        let own = self.tokens.token().await.map_err(|error| unreachable_peer(&error))?;
-        let response = self
-            .client
-            .post(self.url.clone())
-            .bearer_auth(own.expose_secret())
-            .form(&[("token", token)])
-            .send()
-            .await
-            .map_err(|error| unreachable_peer(&unavailable(error)))?;
-        if response.status() == StatusCode::UNAUTHORIZED {
-            self.tokens.invalidate(&own).await;
+        // What could never be a token of ours is not worth a call; the answer is that of local validation.
+        let unverified = Unverified::decode(token)?;
+        if !unverified.claims.aud.contains(&self.audience) {
+            return Err(AuthError::InvalidToken("audience"));
         }
-        let body =
-            read_limited(response, MAX_ANSWER_BYTES).await.map_err(|error| unreachable_peer(&error))?;
-        let answer: Answer = serde_json::from_slice(&body).map_err(|error| unreachable_peer(&error))?;
+        let answer = self.answer(token).await?;
         if !answer.active {
-            return Err(AuthError::InvalidToken("inactive"));
+            let expired = unix_now() >= unverified.claims.exp;
+            return Err(if expired { AuthError::TokenExpired } else { AuthError::InvalidToken("inactive") });
         }
-        let claims: AccessTokenClaims =
-            serde_json::from_value(answer.claims.into()).map_err(|_| AuthError::InvalidToken("claims"))?;
+        // Answered without claims, this service has not been allowed to see them: nobody's token is wrong.
+        let claims: AccessTokenClaims = serde_json::from_value(answer.claims.into())
+            .map_err(|_| unreachable_peer(&"active, but without the claims of an access token"))?;
         if !claims.aud.contains(&self.audience) {
             return Err(AuthError::InvalidToken("audience"));
         }
         VerifiedToken::new(&claims, None).map(Arc::new).ok_or(AuthError::InvalidToken("subject"))
+    }
+
+    /// Asks once more with a new service token where the first is refused: it may have been revoked.
+    async fn answer(&self, token: &str) -> Result<Answer, AuthError> {
+        let own = self.own_token().await?;
+        let mut response = self.post(token, &own).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.tokens.invalidate(&own).await;
+            response = self.post(token, &self.own_token().await?).await?;
+        }
+        let body =
+            read_limited(response, MAX_ANSWER_BYTES).await.map_err(|error| unreachable_peer(&error))?;
+        // What serde says would quote the claims.
+        serde_json::from_slice(&body)
+            .map_err(|_| unreachable_peer(&"the answer is no introspection response"))
+    }
+
+    async fn own_token(&self) -> Result<SecretString, AuthError> {
+        self.tokens.token().await.map_err(|error| unreachable_peer(&error))
+    }
+
+    async fn post(&self, token: &str, own: &SecretString) -> Result<reqwest::Response, AuthError> {
+        let request = self.client.post(self.url.clone()).bearer_auth(own.expose_secret());
+        let answer = request.form(&[("token", token)]).send().await;
+        answer.map_err(|error| unreachable_peer(&unavailable(error)))
     }
 }
 

@@ -113,7 +113,7 @@ impl Principal {
                 actor: claims.act.as_ref().map(|actor| actor.sub.clone()),
             })));
         }
-        (claims.sub == claims.client_id).then(|| {
+        (claims.sub == claims.client_id && !claims.sub.is_empty()).then(|| {
             Self::Service(Service {
                 client_id: claims.client_id.clone(),
                 scopes,

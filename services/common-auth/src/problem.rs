@@ -6,6 +6,7 @@ use actix_web::{
     Error, HttpResponse,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
+    error::InternalError,
     http::{
         StatusCode,
         header::{self, HeaderName, HeaderValue},
@@ -55,7 +56,7 @@ impl Problem {
         Self { status, error, detail: detail.into(), retry_after: None, extension: None }
     }
 
-    /// Tells the caller when to come again; whole seconds, at least one.
+    /// Tells the caller when to come again; in whole seconds, rounded up, at least one.
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
@@ -73,7 +74,7 @@ impl Problem {
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
         response.insert_header((header::CACHE_CONTROL, "no-store"));
         if let Some(wait) = self.retry_after {
-            response.insert_header((header::RETRY_AFTER, wait.as_secs().max(1).to_string()));
+            response.insert_header((header::RETRY_AFTER, wait.as_millis().div_ceil(1000).max(1).to_string()));
         }
         let body = Body {
             kind: "about:blank",
@@ -109,9 +110,23 @@ pub async fn request_id<B: MessageBody + 'static>(
             id
         }
     };
-    let mut response = REQUEST_ID.scope(id.clone(), next.call(request)).await?;
-    response.headers_mut().insert(REQUEST_ID_HEADER, id);
-    Ok(response)
+    let answered = id.clone();
+    REQUEST_ID
+        .scope(id, async move {
+            match next.call(request).await {
+                Ok(mut response) => {
+                    response.headers_mut().insert(REQUEST_ID_HEADER, answered);
+                    Ok(response)
+                }
+                // Made a response here, where the id is known: actix would do it after this middleware has ended.
+                Err(error) => {
+                    let mut response = error.error_response();
+                    response.headers_mut().insert(REQUEST_ID_HEADER, answered);
+                    Err(InternalError::from_response(error, response).into())
+                }
+            }
+        })
+        .await
 }
 
 fn is_acceptable(id: &HeaderValue) -> bool {

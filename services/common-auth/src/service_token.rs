@@ -6,10 +6,12 @@ use std::{
 };
 
 use oauth2::{
-    AuthUrl, ClientId, ClientSecret, EmptyExtraTokenFields, HttpRequest, HttpResponse, Scope,
-    StandardTokenResponse, TokenResponse, TokenUrl, basic::BasicClient, basic::BasicTokenType, http,
+    ClientId, ClientSecret, EmptyExtraTokenFields, HttpRequest, HttpResponse, Scope, StandardTokenResponse,
+    TokenResponse, TokenUrl, basic::BasicClient, basic::BasicTokenType, http,
 };
 use secrecy::{ExposeSecret, SecretString};
+
+use crate::keys::{SourceError, read_body};
 
 /// A token that ends sooner than this is not handed out any more.
 const LAST_CALL: Duration = Duration::from_secs(5);
@@ -17,6 +19,14 @@ const LAST_CALL: Duration = Duration::from_secs(5);
 const RENEW_AT_REMAINING: f64 = 0.2;
 /// Where auth-api names no lifetime.
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
+/// A longer lifetime counts as this.
+const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
+/// After a failure nobody asks again for so long.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
+/// After a failed renewal, while the old token is still good.
+const PAUSE_AFTER_FAILED_RENEWAL: Duration = Duration::from_secs(1);
+/// A token with its envelope is far smaller.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Which token to ask for, and as whom.
 #[derive(Clone)]
@@ -44,6 +54,8 @@ pub struct ServiceTokenManager {
     settings: ServiceTokenSettings,
     client: reqwest::Client,
     current: RwLock<Option<Current>>,
+    /// The last failure, shared by all who waited for that fetch.
+    failed: RwLock<Option<(Instant, ServiceTokenError)>>,
     one_at_a_time: tokio::sync::Mutex<()>,
 }
 
@@ -61,6 +73,7 @@ impl ServiceTokenManager {
             settings,
             client,
             current: RwLock::default(),
+            failed: RwLock::default(),
             one_at_a_time: tokio::sync::Mutex::default(),
         })
     }
@@ -70,18 +83,29 @@ impl ServiceTokenManager {
     /// # Errors
     /// [`ServiceTokenError`], where none is left and none can be had.
     pub async fn token(self: &Arc<Self>) -> Result<SecretString, ServiceTokenError> {
-        let now = Instant::now();
+        self.token_at(Instant::now()).await
+    }
+
+    /// A token that is good for some seconds at least, as of `now`.
+    ///
+    /// # Errors
+    /// As [`ServiceTokenManager::token`].
+    pub async fn token_at(self: &Arc<Self>, now: Instant) -> Result<SecretString, ServiceTokenError> {
         if let Some(current) = self.usable(now) {
             if now >= current.renew_at {
-                self.renew_in_background();
+                self.renew_in_background(now);
             }
             return Ok(current.token);
         }
         let _turn = self.one_at_a_time.lock().await;
-        if let Some(current) = self.usable(Instant::now()) {
+        if let Some(current) = self.usable(now) {
             return Ok(current.token);
         }
-        self.fetch().await
+        // Callers that queued behind a fetch that failed share its outcome: one after the other they would wait without end.
+        if let Some(error) = self.failure_since(now) {
+            return Err(error);
+        }
+        self.fetch(now).await
     }
 
     /// Forgets a token that a peer refused, so that the next caller gets a new one.
@@ -98,23 +122,40 @@ impl ServiceTokenManager {
         current.as_ref().filter(|current| now + LAST_CALL < current.ends_at).cloned()
     }
 
+    /// The failure of a fetch that ended after `asked_at`, or so shortly before that another would be no use.
+    fn failure_since(&self, asked_at: Instant) -> Option<ServiceTokenError> {
+        let failed = self.failed.read().unwrap_or_else(PoisonError::into_inner);
+        failed.as_ref().filter(|(at, _)| *at + PAUSE_AFTER_FAILURE > asked_at).map(|(_, error)| error.clone())
+    }
+
     /// One task renews; the callers go on with the token that is still good.
-    fn renew_in_background(self: &Arc<Self>) {
+    fn renew_in_background(self: &Arc<Self>, now: Instant) {
         let manager = Arc::clone(self);
         tokio::spawn(async move {
             let Ok(_turn) = manager.one_at_a_time.try_lock() else { return };
-            let still_due = manager.usable(Instant::now()).is_none_or(|it| Instant::now() >= it.renew_at);
-            if still_due && let Err(error) = manager.fetch().await {
+            let still_due = manager.usable(now).is_none_or(|current| now >= current.renew_at);
+            if still_due && let Err(error) = manager.fetch(now).await {
                 tracing::warn!(%error, "renewing the service token failed");
+                let mut current = manager.current.write().unwrap_or_else(PoisonError::into_inner);
+                if let Some(current) = current.as_mut() {
+                    current.renew_at = now + PAUSE_AFTER_FAILED_RENEWAL;
+                }
             }
         });
     }
 
-    async fn fetch(&self) -> Result<SecretString, ServiceTokenError> {
-        let asked_at = Instant::now();
-        let answer = self.request().await?;
-        let lifetime = answer.expires_in().unwrap_or(DEFAULT_LIFETIME);
+    async fn fetch(&self, asked_at: Instant) -> Result<SecretString, ServiceTokenError> {
+        let answer = match self.request().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                *self.failed.write().unwrap_or_else(PoisonError::into_inner) =
+                    Some((Instant::now(), error.clone()));
+                return Err(error);
+            }
+        };
+        let lifetime = answer.expires_in().unwrap_or(DEFAULT_LIFETIME).min(LONGEST_LIFETIME);
         let token = SecretString::from(answer.access_token().secret().clone());
+        *self.failed.write().unwrap_or_else(PoisonError::into_inner) = None;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Current {
             token: token.clone(),
             renew_at: asked_at + lifetime.mul_f64(1.0 - RENEW_AT_REMAINING),
@@ -130,7 +171,6 @@ impl ServiceTokenManager {
         let unusable = |error: url::ParseError| ServiceTokenError::Unavailable(error.to_string());
         let client = BasicClient::new(ClientId::new(settings.client_id.clone()))
             .set_client_secret(ClientSecret::new(settings.client_secret.expose_secret().to_owned()))
-            .set_auth_uri(AuthUrl::new(settings.token_url.clone()).map_err(unusable)?)
             .set_token_uri(TokenUrl::new(settings.token_url.clone()).map_err(unusable)?);
         let scopes = settings.scopes.iter().cloned().map(Scope::new);
         let http = |request: HttpRequest| send(self.client.clone(), request);
@@ -158,16 +198,25 @@ enum SendError {
     Http(#[from] reqwest::Error),
     #[error("{0}")]
     Build(#[from] http::Error),
+    #[error("{0}")]
+    Read(#[from] SourceError),
+    #[error("status {0}")]
+    Status(u16),
 }
 
 /// Carries a request of the `oauth2` crate over our HTTP client.
 async fn send(client: reqwest::Client, request: HttpRequest) -> Result<HttpResponse, SendError> {
     let request = reqwest::Request::try_from(request)?;
     let answer = client.execute(request).await.map_err(reqwest::Error::without_url)?;
-    let mut response = http::Response::builder().status(answer.status());
+    let status = answer.status();
+    // Not a word about this client, whatever the body says.
+    if status.is_server_error() || status == http::StatusCode::TOO_MANY_REQUESTS {
+        return Err(SendError::Status(status.as_u16()));
+    }
+    let mut response = http::Response::builder().status(status);
     for (name, value) in answer.headers() {
         response = response.header(name, value);
     }
-    let body = answer.bytes().await.map_err(reqwest::Error::without_url)?;
-    Ok(response.body(body.to_vec())?)
+    let body = read_body(answer, MAX_ANSWER_BYTES).await?;
+    Ok(response.body(body)?)
 }

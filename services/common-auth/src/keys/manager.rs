@@ -67,11 +67,7 @@ impl JwksManager {
             settings,
             metrics,
             keys: ArcSwap::default(),
-            unknown: Mutex::new(UnknownKeyFetch {
-                allowed_from: Instant::now(),
-                running: None,
-                failures: 0,
-            }),
+            unknown: Mutex::new(UnknownKeyFetch { allowed_from: Instant::now(), running: None, failures: 0 }),
             one_at_a_time: tokio::sync::Mutex::default(),
             waiters: Semaphore::new(MAX_WAITERS),
             due: Notify::new(),
@@ -223,4 +219,32 @@ pub(crate) fn jittered(pause: Duration) -> Duration {
 /// A caller's text for a log line: short, and without line breaks or escapes.
 fn printable(text: &str) -> String {
     text.chars().take(64).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_its_limit() {
+        let seconds: Vec<_> = (0..9).map(|failures| backoff(failures, MAX_BACKOFF).as_secs()).collect();
+        assert_eq!(seconds, [1, 1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(backoff(u32::MAX, MAX_KEYLESS_BACKOFF), MAX_KEYLESS_BACKOFF);
+        assert_eq!(backoff(1, Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_pause_is_up_to_a_fifth_shorter() {
+        for _ in 0..1000 {
+            let pause = jittered(Duration::from_secs(100)).as_secs_f64();
+            assert!((80.0..=100.0).contains(&pause), "{pause}");
+        }
+    }
+
+    #[test]
+    fn a_key_id_cannot_forge_a_log_line() {
+        assert_eq!(printable("key-2026/01"), "key-2026/01");
+        assert_eq!(printable("a\nb\u{1b}[31m c\u{202e}"), "a?b?[31m?c?");
+        assert_eq!(printable(&"x".repeat(5000)).len(), 64);
+    }
 }

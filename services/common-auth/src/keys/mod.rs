@@ -100,13 +100,15 @@ pub fn http_client(connect: Duration, total: Duration) -> reqwest::Result<reqwes
 }
 
 /// The body of a successful answer, refused when it grows past `limit` bytes.
-pub(crate) async fn read_limited(
-    mut response: reqwest::Response,
-    limit: usize,
-) -> Result<Vec<u8>, SourceError> {
+pub(crate) async fn read_limited(response: reqwest::Response, limit: usize) -> Result<Vec<u8>, SourceError> {
     if !response.status().is_success() {
         return Err(SourceError::Unavailable(format!("status {}", response.status().as_u16())));
     }
+    read_body(response, limit).await
+}
+
+/// The body of an answer of any status, refused when it grows past `limit` bytes.
+pub(crate) async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, SourceError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
         if body.len() + chunk.len() > limit {

@@ -55,6 +55,12 @@ impl DenyList {
             (RevocationKind::Subject, Some(org_id)) => {
                 extend(self.subjects_in_orgs.entry(org_id).or_default(), value(), cutoff, Cutoff::merge);
             }
+            (RevocationKind::Unknown, _) => {
+                tracing::warn!(
+                    cursor = entry.cursor,
+                    "a revocation of a kind that this release does not know"
+                );
+            }
             (RevocationKind::KeysChanged, _) => {}
         }
     }

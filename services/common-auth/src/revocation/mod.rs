@@ -41,6 +41,9 @@ pub enum RevocationKind {
     Key,
     /// No revocation but a notice in the same feed: the key set changed, fetch it.
     KeysChanged,
+    /// A kind that a later auth-api knows: one that is not understood must not spoil the others.
+    #[serde(other)]
+    Unknown,
 }
 
 /// An entry of the feed.

@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -24,6 +24,8 @@ const READY_AFTER: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Short, so that a revocation made during an outage bites soon after it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Going over the list for what has expired holds up the requests: not at every entry that comes.
+const TIDY_EVERY_SECONDS: i64 = 30;
 
 /// The deny-list, and how fresh it is.
 pub struct RevocationWatcher {
@@ -33,6 +35,9 @@ pub struct RevocationWatcher {
     any: AtomicBool,
     loaded: AtomicBool,
     started: Instant,
+    answered: Mutex<Instant>,
+    /// When to look for what has expired again; seconds since the epoch.
+    tidy_from: AtomicI64,
     metrics: Arc<AuthMetrics>,
 }
 
@@ -45,13 +50,19 @@ impl RevocationWatcher {
             any: AtomicBool::new(false),
             loaded: AtomicBool::new(false),
             started: Instant::now(),
+            answered: Mutex::new(Instant::now()),
+            tidy_from: AtomicI64::new(0),
             metrics,
         }
     }
 
     /// Whether the whole list was loaded once, or has been tried for five seconds.
     pub fn is_ready(&self) -> bool {
-        self.loaded.load(Ordering::Acquire) || self.started.elapsed() >= READY_AFTER
+        self.is_ready_at(Instant::now())
+    }
+
+    fn is_ready_at(&self, now: Instant) -> bool {
+        self.loaded.load(Ordering::Acquire) || now.duration_since(self.started) >= READY_AFTER
     }
 
     /// Whether a token is on the list.
@@ -64,11 +75,10 @@ impl RevocationWatcher {
     pub async fn run(self: Arc<Self>, keys: Arc<JwksManager>) {
         let mut cursor = None;
         let mut pause = FIRST_PAUSE;
-        let mut answered = Instant::now();
+        self.show_age();
         loop {
-            match self.follow(&mut cursor, &keys, answered).await {
+            match self.follow(&mut cursor, &keys).await {
                 Ok(()) => {
-                    answered = Instant::now();
                     pause = FIRST_PAUSE;
                     continue;
                 }
@@ -77,61 +87,78 @@ impl RevocationWatcher {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            self.metrics.revocation_feed_age.set(answered.elapsed().as_secs_f64());
+            self.show_age();
         }
     }
 
     /// One step: the whole list where there is no cursor, else the next page.
-    async fn follow(
-        &self,
-        cursor: &mut Option<String>,
-        keys: &JwksManager,
-        answered: Instant,
-    ) -> Result<(), SourceError> {
+    async fn follow(&self, cursor: &mut Option<String>, keys: &JwksManager) -> Result<(), SourceError> {
         let Some(after) = cursor.take() else {
-            *cursor = Some(self.load_all(keys, answered).await?);
+            *cursor = Some(self.load_all(keys).await?);
             return Ok(());
         };
+        let asked = Instant::now();
         // The cursor goes back whatever happens, but for one that is too old: a failed poll is repeated.
-        let page = self.page(Some(after.clone()), WAIT_SECONDS, answered).await;
+        let page = self.page(Some(after.clone()), WAIT_SECONDS).await;
         if !matches!(page, Err(SourceError::CursorTooOld)) {
             *cursor = Some(after);
         }
         let page = page?;
-        notice_key_changes(&page, keys);
-        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
-        page.items.iter().for_each(|entry| list.insert(entry));
-        self.tidy(&mut list);
+        self.apply(&page, keys);
+        if page.items.is_empty() {
+            // A source that does not wait, such as one that is shutting down, must not be asked in a tight circle.
+            tokio::time::sleep(FIRST_PAUSE.saturating_sub(asked.elapsed())).await;
+        } else if *cursor == Some(page.next.clone()) {
+            return Err(SourceError::Unusable("the cursor stands still".to_owned()));
+        }
         *cursor = Some(page.next);
         Ok(())
     }
 
     /// Loads every entry in force and puts the list in place of the old one; returns where the feed goes on.
-    async fn load_all(&self, keys: &JwksManager, answered: Instant) -> Result<String, SourceError> {
+    ///
+    /// Each page counts as soon as it is there, on top of the old list: a later page may fail.
+    async fn load_all(&self, keys: &JwksManager) -> Result<String, SourceError> {
         let mut fresh = DenyList::default();
         let mut after = None;
         loop {
-            let page = self.page(after, 0, answered).await?;
-            notice_key_changes(&page, keys);
+            let page = self.page(after.clone(), 0).await?;
+            self.apply(&page, keys);
             page.items.iter().for_each(|entry| fresh.insert(entry));
             if page.items.len() < PAGE_LIMIT {
-                let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
-                self.tidy(&mut fresh);
+                fresh.drop_expired(unix_now());
+                let mut list = self.write();
                 *list = fresh;
-                self.loaded.store(true, Ordering::Release);
+                self.publish(&list);
+                if self.loaded.swap(true, Ordering::AcqRel) {
+                    // Loaded anew: news was missed, that of changed keys too.
+                    keys.fetch_soon();
+                }
                 return Ok(page.next);
+            }
+            if after.as_ref() == Some(&page.next) {
+                return Err(SourceError::Unusable("the cursor stands still".to_owned()));
             }
             after = Some(page.next);
         }
     }
 
+    fn apply(&self, page: &RevocationPage, keys: &JwksManager) {
+        notice_key_changes(page, keys);
+        *self.answered() = Instant::now();
+        self.show_age();
+        let mut list = self.write();
+        page.items.iter().for_each(|entry| list.insert(entry));
+        let now = unix_now();
+        if now >= self.tidy_from.load(Ordering::Relaxed) {
+            list.drop_expired(now);
+            self.tidy_from.store(now.saturating_add(TIDY_EVERY_SECONDS), Ordering::Relaxed);
+        }
+        self.publish(&list);
+    }
+
     /// A page of the feed; meanwhile the age metric goes on.
-    async fn page(
-        &self,
-        after: Option<String>,
-        wait_seconds: u64,
-        answered: Instant,
-    ) -> Result<RevocationPage, SourceError> {
+    async fn page(&self, after: Option<String>, wait_seconds: u64) -> Result<RevocationPage, SourceError> {
         let limit = Duration::from_secs(wait_seconds) + ANSWER_MARGIN;
         let mut page = std::pin::pin!(tokio::time::timeout(limit, self.source.page(after, wait_seconds)));
         let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -140,16 +167,28 @@ impl RevocationWatcher {
                 page = &mut page => {
                     return page.map_err(|_| SourceError::Unavailable("no answer in time".to_owned()))?;
                 }
-                _ = second.tick() => self.metrics.revocation_feed_age.set(answered.elapsed().as_secs_f64()),
+                _ = second.tick() => self.show_age(),
             }
         }
     }
 
-    fn tidy(&self, list: &mut DenyList) {
-        list.drop_expired(unix_now());
+    /// Lets the token checks know whether there is anything to look at.
+    fn publish(&self, list: &DenyList) {
         self.any.store(!list.is_empty(), Ordering::Release);
         self.metrics.revocations.set(i64::try_from(list.len()).unwrap_or(i64::MAX));
-        self.metrics.revocation_feed_age.set(0.0);
+    }
+
+    fn show_age(&self) {
+        let age = self.answered().elapsed();
+        self.metrics.revocation_feed_age.set(age.as_secs_f64());
+    }
+
+    fn answered(&self) -> MutexGuard<'_, Instant> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, DenyList> {
+        self.list.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -159,5 +198,33 @@ fn notice_key_changes(page: &RevocationPage, keys: &JwksManager) {
     };
     if page.items.iter().any(changed) {
         keys.fetch_soon();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::BoxFuture;
+    use prometheus::Registry;
+
+    use super::*;
+
+    /// A feed that is down.
+    struct Down;
+
+    impl RevocationSource for Down {
+        fn page(&self, _: Option<String>, _: u64) -> BoxFuture<'_, Result<RevocationPage, SourceError>> {
+            Box::pin(async { Err(SourceError::Unavailable("unplugged".to_owned())) })
+        }
+    }
+
+    #[test]
+    fn a_feed_that_is_down_holds_a_service_up_for_five_seconds() {
+        let watcher = RevocationWatcher::new(Down, AuthMetrics::register(&Registry::new()).unwrap());
+        let after = |milliseconds| watcher.started + Duration::from_millis(milliseconds);
+        assert!(!watcher.is_ready_at(after(0)));
+        assert!(!watcher.is_ready_at(after(4_999)));
+        assert!(watcher.is_ready_at(after(5_000)));
+        watcher.loaded.store(true, Ordering::Release);
+        assert!(watcher.is_ready_at(after(0)));
     }
 }

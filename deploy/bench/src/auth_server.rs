@@ -1,0 +1,166 @@
+//! Routes that differ only in the token check, in a process of their own: none, cached, and in full.
+
+use std::{
+    io::Write,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use actix_web::{App, HttpResponse, HttpServer, web};
+use anyhow::Result;
+use common_auth::{
+    AuthMetrics, Authenticator, Verifier, VerifierSettings,
+    extract::{RequirePermission, Right},
+    keys::{Fetched, JwksManager, JwksSettings, JwksSource, SourceError},
+    revocation::{RevocationPage, RevocationSource, RevocationWatcher},
+};
+use futures_util::future::BoxFuture;
+use josekit::{
+    jws::{JwsHeader, RS256, alg::rsassa::RsassaJwsSigner},
+    jwt::{self, JwtPayload},
+};
+use prometheus::{Registry, TextEncoder};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const ISSUER: &str = "http://bench.invalid";
+
+struct GroupsRead;
+
+impl Right for GroupsRead {
+    const NAME: &'static str = "groups:read";
+}
+
+/// Signs tokens as auth-api does.
+struct Issuer {
+    signer: RsassaJwsSigner,
+    public_keys: Value,
+}
+
+/// Its keys.
+struct Keys(Value);
+
+impl JwksSource for Keys {
+    fn fetch(&self, _: bool) -> BoxFuture<'_, Result<Fetched, SourceError>> {
+        let keys = serde_json::from_value(self.0.clone());
+        Box::pin(async { keys.map(Fetched::Keys).map_err(|error| SourceError::Unusable(error.to_string())) })
+    }
+}
+
+/// Nothing is revoked; the deny-list is asked all the same.
+struct NoRevocations;
+
+impl RevocationSource for NoRevocations {
+    fn page(&self, after: Option<String>, wait: u64) -> BoxFuture<'_, Result<RevocationPage, SourceError>> {
+        Box::pin(async move {
+            if after.is_some() {
+                tokio::time::sleep(Duration::from_secs(wait)).await;
+            }
+            Ok(RevocationPage { items: Vec::new(), next: "0".to_owned() })
+        })
+    }
+}
+
+/// Prints its port, then this many tokens, a line each, and serves until it is killed.
+pub(crate) fn run(tokens: usize) -> Result<()> {
+    actix_web::rt::System::new().block_on(serve(tokens))
+}
+
+async fn serve(tokens: usize) -> Result<()> {
+    let issuer = Issuer::generate()?;
+    let (registry, cached, _cached_tasks) = authenticator(&issuer, 100_000)?;
+    let (_, full, _full_tasks) = authenticator(&issuer, 0)?;
+    while !(cached.is_ready() && full.is_ready()) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let registry = web::Data::new(registry);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(registry.clone())
+            .route("/open", web::get().to(async || answer()))
+            .service(guarded("/cached", &cached))
+            .service(guarded("/full", &full))
+            .route("/metrics", web::get().to(metrics))
+    })
+    .bind(("127.0.0.1", 0))?;
+    print_out(&server.addrs(), &issuer, tokens)?;
+    Ok(server.run().await?)
+}
+
+fn guarded(path: &str, authenticator: &web::Data<Authenticator>) -> actix_web::Resource {
+    web::resource(path)
+        .app_data(authenticator.clone())
+        .route(web::get().to(async |_: RequirePermission<GroupsRead>| answer()))
+}
+
+fn authenticator(
+    issuer: &Issuer,
+    cache_capacity: usize,
+) -> Result<(Registry, web::Data<Authenticator>, common_auth::authenticator::Background)> {
+    let registry = Registry::new();
+    let metrics = AuthMetrics::register(&registry)?;
+    let keys =
+        JwksManager::new(Keys(issuer.public_keys.clone()), JwksSettings::default(), Arc::clone(&metrics));
+    let revocations = RevocationWatcher::new(NoRevocations, Arc::clone(&metrics));
+    let settings = VerifierSettings { cache_capacity, ..VerifierSettings::new(ISSUER, "chat-api") };
+    let verifier = Verifier::new(settings, Arc::new(keys), Arc::new(revocations), Arc::clone(&metrics));
+    let authenticator = Authenticator::local(Arc::new(verifier), metrics);
+    let tasks = authenticator.start();
+    Ok((registry, web::Data::new(authenticator), tasks))
+}
+
+/// The handler of every route.
+fn answer() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "items": [{ "name": "General", "read_at": unix_now() }], "next": null }))
+}
+
+async fn metrics(registry: web::Data<Registry>) -> HttpResponse {
+    match TextEncoder::new().encode_to_string(&registry.gather()) {
+        Ok(text) => HttpResponse::Ok().body(text),
+        Err(_) => HttpResponse::InternalServerError().finish(),
+    }
+}
+
+fn print_out(addresses: &[std::net::SocketAddr], issuer: &Issuer, tokens: usize) -> Result<()> {
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    let port = addresses.first().map(std::net::SocketAddr::port).unwrap_or_default();
+    writeln!(out, "{port}")?;
+    for _ in 0..tokens {
+        writeln!(out, "{}", issuer.token()?)?;
+    }
+    Ok(out.flush()?)
+}
+
+impl Issuer {
+    fn generate() -> Result<Self> {
+        let pair = RS256.generate_key_pair(2048)?;
+        let mut signer = RS256.signer_from_pem(pair.to_pem_private_key())?;
+        signer.set_key_id("bench");
+        let mut public = pair.to_jwk_public_key();
+        public.set_key_id("bench");
+        public.set_key_use("sig");
+        public.set_algorithm("RS256");
+        Ok(Self { signer, public_keys: json!({ "keys": [public.as_ref()] }) })
+    }
+
+    /// A user's token, as large as auth-api's.
+    fn token(&self) -> Result<String> {
+        let now = unix_now();
+        let claims = json!({
+            "iss": ISSUER, "aud": ["auth-api", "chat-api", "mozaiks-runtime", "oauth-integrations"],
+            "sub": Uuid::now_v7(), "client_id": "first-party", "iat": now, "nbf": now, "exp": now + 7200,
+            "auth_time": now, "jti": Uuid::now_v7(), "sid": Uuid::now_v7(), "org_id": Uuid::now_v7(),
+            "app_id": Uuid::now_v7(), "scope": "openid profile email", "roles": ["guest", "member"],
+            "permissions": ["groups:read", "messages:read", "messages:send", "messages:edit", "messages:delete"],
+            "username": "bob", "email": "bob.member@example.com",
+        });
+        let mut header = JwsHeader::new();
+        header.set_token_type("at+jwt");
+        let Value::Object(claims) = claims else { return Ok(String::new()) };
+        Ok(jwt::encode_with_signer(&JwtPayload::from_map(claims)?, &header, &self.signer)?)
+    }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

@@ -1,0 +1,232 @@
+//! Builds the service out of its settings, runs it, and drains it when it is told to stop.
+
+use std::{net::TcpListener, sync::Arc};
+
+use actix_cors::Cors;
+use actix_web::{
+    App as ActixApp, Error, HttpServer,
+    body::MessageBody,
+    dev::{Server, ServerHandle, ServiceRequest, ServiceResponse},
+    http::header::{self, HeaderValue},
+    middleware::{Next, from_fn},
+    web::{self, Data},
+};
+use common_auth::{
+    AuthMetrics, Authenticator, Verifier, VerifierSettings,
+    keys::{JwksManager, JwksSettings},
+    problem::request_id,
+    revocation::RevocationWatcher,
+};
+use prometheus::Registry;
+use tokio_util::sync::CancellationToken;
+use tracing_actix_web::TracingLogger;
+
+use crate::{
+    config::{Config, DRAIN_LIMIT, Origins},
+    domain::{
+        Identity, SetupError, discovery,
+        jwks::{Document, OwnKeys},
+        key_rotation,
+        revocation::OwnRevocations,
+    },
+    jobs::{Jobs, flush_client_usage},
+    routes::{self, SessionCookie, health::Health},
+    telemetry::{HttpMetrics, RequestSpan, measure},
+};
+
+/// The name under which this service accepts tokens.
+const AUDIENCE: &str = "auth-api";
+
+/// The service, its ports open, not yet answering.
+pub struct App {
+    main: TcpListener,
+    admin: TcpListener,
+    state: State,
+}
+
+/// What the handlers work with.
+#[derive(Clone)]
+struct State {
+    identity: Arc<Identity>,
+    authenticator: Data<Authenticator>,
+    health: Arc<Health>,
+    cookie: Data<SessionCookie>,
+    metadata: Data<Document>,
+    contract: Data<utoipa::openapi::OpenApi>,
+    registry: Data<Registry>,
+    http_metrics: Data<HttpMetrics>,
+    origins: Origins,
+}
+
+/// Why the service does not start, or not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("{variable} {address} cannot be listened on: {error}")]
+    Listen { variable: &'static str, address: String, error: std::io::Error },
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+    #[error("a listener failed: {0}")]
+    Serve(#[from] std::io::Error),
+}
+
+impl App {
+    /// Opens the ports. Nothing else is waited for: without a database the service starts and says so.
+    pub fn build(config: &Config) -> Result<Self, AppError> {
+        let registry = Registry::new();
+        let identity = Arc::new(Identity::new(config, &registry)?);
+        let metrics = AuthMetrics::register(&registry)?;
+        let keys = OwnKeys(Arc::clone(&identity.keys));
+        let keys = Arc::new(JwksManager::new(keys, JwksSettings::default(), Arc::clone(&metrics)));
+        let revocations = RevocationWatcher::new(OwnRevocations(Arc::clone(&identity)), Arc::clone(&metrics));
+        let settings = VerifierSettings::new(&config.auth_api_issuer, AUDIENCE);
+        let verifier = Verifier::new(settings, keys, Arc::new(revocations), Arc::clone(&metrics));
+        let metadata = discovery::metadata(&config.auth_api_issuer, &config.public_url());
+        let state = State {
+            identity,
+            authenticator: Data::new(Authenticator::local(Arc::new(verifier), metrics)),
+            health: Arc::default(),
+            cookie: Data::new(SessionCookie::new(config)),
+            metadata: Data::new(Document::of_json(&metadata)),
+            contract: Data::new(routes::contract()),
+            http_metrics: Data::new(HttpMetrics::register(&registry)?),
+            registry: Data::new(registry),
+            origins: config.allowed_origins.clone(),
+        };
+        Ok(Self {
+            main: listen("HOST and PORT", config.host, config.port)?,
+            admin: listen("ADMIN_HOST and ADMIN_PORT", config.admin_host, config.admin_port)?,
+            state,
+        })
+    }
+
+    /// The port of the main listener.
+    pub fn port(&self) -> u16 {
+        self.main.local_addr().map_or(0, |address| address.port())
+    }
+
+    /// The port of the admin listener.
+    pub fn admin_port(&self) -> u16 {
+        self.admin.local_addr().map_or(0, |address| address.port())
+    }
+
+    /// What the use cases work with.
+    pub fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.state.identity)
+    }
+
+    /// Serves until `stop` is cancelled, then drains.
+    pub async fn run_until_stopped(self, stop: CancellationToken) -> Result<(), AppError> {
+        let (port, admin_port) = (self.port(), self.admin_port());
+        let state = self.state;
+        let admin = serve_admin(state.clone(), self.admin)?;
+        let main = serve_main(state.clone(), self.main)?;
+        let (admin_handle, main_handle) = (admin.handle(), main.handle());
+        let admin = tokio::spawn(admin);
+        let mut main = tokio::spawn(main);
+        let jobs = Jobs::start(&state.identity, &state.health);
+        let verifying = state.authenticator.start();
+        tracing::info!(port, admin_port, "listening");
+
+        let outcome = tokio::select! {
+            () = stop.cancelled() => {
+                drain(&state, &main_handle).await;
+                main.await
+            }
+            // A listener ends by itself only if it failed.
+            outcome = &mut main => outcome,
+        };
+        drop(verifying);
+        jobs.stop().await;
+        flush_client_usage::flush(&state.identity).await;
+        key_rotation::leave(&state.identity).await;
+        state.identity.db.close();
+        admin_handle.stop(false).await;
+        let _ = admin.await;
+        outcome.map_err(std::io::Error::other)??;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// No new requests, the open ones to their end, and whoever waits for news sent home.
+async fn drain(state: &State, main: &ServerHandle) {
+    tracing::info!("draining");
+    state.health.drain();
+    state.identity.feeds.close();
+    main.stop(true).await;
+}
+
+fn serve_main(state: State, listener: TcpListener) -> std::io::Result<Server> {
+    let server = HttpServer::new(move || {
+        ActixApp::new()
+            .app_data(Data::from(Arc::clone(&state.identity)))
+            .app_data(Data::from(Arc::clone(&state.health)))
+            .app_data(state.authenticator.clone())
+            .app_data(state.cookie.clone())
+            .app_data(state.metadata.clone())
+            .app_data(state.contract.clone())
+            .app_data(state.http_metrics.clone())
+            .configure(routes::configure)
+            .wrap(cors(state.origins.clone()))
+            .wrap(from_fn(measure))
+            .wrap(TracingLogger::<RequestSpan>::new())
+            .wrap(from_fn(request_id))
+            .wrap(from_fn(close_when_draining))
+    });
+    Ok(server.listen(listener)?.disable_signals().shutdown_timeout(DRAIN_LIMIT.as_secs()).run())
+}
+
+fn serve_admin(state: State, listener: TcpListener) -> std::io::Result<Server> {
+    let server = HttpServer::new(move || {
+        ActixApp::new()
+            .app_data(Data::from(Arc::clone(&state.health)))
+            .app_data(state.authenticator.clone())
+            .app_data(state.registry.clone())
+            .configure(routes::configure_admin)
+    });
+    Ok(server.workers(1).listen(listener)?.disable_signals().run())
+}
+
+/// Middleware: while draining, each response asks the caller to connect elsewhere next time.
+async fn close_when_draining<B: MessageBody + 'static>(
+    health: web::Data<Health>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let mut response = next.call(request).await?;
+    if health.is_draining() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response.response_mut().head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+    }
+    Ok(response)
+}
+
+/// `ALLOWED_ORIGINS` may call with credentials; nobody else may read an answer.
+fn cors(origins: Origins) -> Cors {
+    Cors::default()
+        .allowed_origin_fn(move |origin, _| origin.to_str().is_ok_and(|origin| origins.allow(origin)))
+        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE"])
+        .allowed_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            common_auth::problem::REQUEST_ID_HEADER,
+        ])
+        .expose_headers([
+            common_auth::problem::REQUEST_ID_HEADER,
+            header::WWW_AUTHENTICATE,
+            header::RETRY_AFTER,
+        ])
+        .supports_credentials()
+        .max_age(600)
+}
+
+fn listen(variable: &'static str, host: std::net::IpAddr, port: u16) -> Result<TcpListener, AppError> {
+    let address = std::net::SocketAddr::new(host, port);
+    TcpListener::bind(address).map_err(|error| AppError::Listen {
+        variable,
+        address: address.to_string(),
+        error,
+    })
+}

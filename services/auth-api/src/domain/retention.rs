@@ -1,0 +1,36 @@
+//! How long things are kept after they ended.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::Identity;
+use crate::store::{self, StoreError, feed::Feed};
+
+/// A cursor of a feed can be read on from for so long.
+const FEED_MEMORY: Duration = Duration::from_hours(24);
+/// Rows deleted by one statement, so that none takes long.
+const BATCH: i64 = 1000;
+
+/// Deletes what is due; the number of rows.
+pub async fn sweep(identity: &Identity) -> Result<u64, StoreError> {
+    let mut deleted = 0;
+    loop {
+        let batch = sweep_batch(identity, OffsetDateTime::now_utc()).await?;
+        deleted += batch;
+        if batch < BATCH.unsigned_abs() {
+            return Ok(deleted);
+        }
+    }
+}
+
+async fn sweep_batch(identity: &Identity, now: OffsetDateTime) -> Result<u64, StoreError> {
+    let connection = identity.db.connection().await?;
+    let mut most = store::session::delete_ended(&connection, now, BATCH).await?;
+    most = most.max(store::family::delete_ended(&connection, now, BATCH).await?);
+    for feed in [Feed::Revocations, Feed::Changes] {
+        most = most.max(store::feed::delete_old(&connection, feed, now - FEED_MEMORY, BATCH).await?);
+    }
+    store::replica::delete_gone(&connection).await?;
+    Ok(most)
+}

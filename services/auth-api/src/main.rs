@@ -1,0 +1,175 @@
+//! Wires auth-api: settings, telemetry, the chosen command, and an exit code.
+
+use std::{io::Write, process::ExitCode};
+
+use anyhow::Context;
+use auth_api::{
+    app::App,
+    config::{Config, EXIT_USAGE},
+    domain::{Identity, audit::Circumstances, key_rotation, seed, user},
+    routes,
+    telemetry::{LogFormat, LogOutput, Telemetry},
+};
+use clap::{Parser, Subcommand};
+use secrecy::SecretString;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Identity: organizations, users, groups, clients, signing keys and access tokens. Settings come from the environment.
+#[derive(Parser)]
+#[command(name = "auth-api", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve (the default).
+    Serve,
+    /// Check the settings and end.
+    CheckConfig {
+        /// Print the table of all settings instead.
+        #[arg(long)]
+        markdown: bool,
+    },
+    /// Print the contract (`OpenAPI` 3.1).
+    Openapi,
+    /// Bring the database's schema up to date and end.
+    Migrate,
+    /// Make the demo data and print it as shell variables.
+    SeedDemo,
+    /// Look after the signing keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Look after users.
+    #[command(subcommand)]
+    Users(UsersCommand),
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Publish the next key now; it signs once it has been published long enough.
+    Rotate {
+        /// Also remove this key at once, with all of its tokens.
+        #[arg(long)]
+        revoke: Option<String>,
+    },
+    /// Remove a key at once: its tokens are revoked.
+    Revoke { kid: String },
+}
+
+#[derive(Subcommand)]
+enum UsersCommand {
+    /// Disable a user: no login any more, and the tokens that are out are revoked.
+    Disable { email: String },
+}
+
+fn main() -> ExitCode {
+    // The one TLS stack of the process; a second call would find it installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let command = Cli::parse().command.unwrap_or(Command::Serve);
+    match command {
+        Command::CheckConfig { markdown: true } => return print(&Config::markdown()),
+        Command::Openapi => return print(&(routes::contract().to_pretty_json().unwrap_or_default() + "\n")),
+        _ => {}
+    }
+    let _ = dotenvy::dotenv();
+    let config = match Config::from_env() {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let (format, output) = match command {
+        Command::Serve => (config.log_format, LogOutput::Stdout),
+        _ => (LogFormat::Pretty, LogOutput::Stderr),
+    };
+    let telemetry = match Telemetry::start(format, &config.rust_log, output) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("{error}.");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let outcome = tokio::runtime::Runtime::new()
+        .context("no async runtime")
+        .and_then(|runtime| runtime.block_on(run(command, &config)));
+    telemetry.flush();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command, config: &Config) -> anyhow::Result<()> {
+    if let Command::Serve = command {
+        let app = App::build(config)?;
+        return Ok(app.run_until_stopped(stop_signal()?).await?);
+    }
+    let identity = Identity::new(config, &prometheus::Registry::new())?;
+    match command {
+        Command::Migrate => identity.db.migrate().await?,
+        Command::SeedDemo => {
+            identity.db.migrate().await?;
+            let known = |variable: &str| {
+                let seeded = std::env::var(format!("SEED_{variable}")).or_else(|_| std::env::var(variable));
+                seeded.ok().filter(|secret| !secret.is_empty()).map(SecretString::from)
+            };
+            for (name, value) in seed::seed(&identity, known).await? {
+                write_line(&format!("{name}='{}'", value.replace('\'', r"'\''")))?;
+            }
+        }
+        Command::Keys(KeysCommand::Rotate { revoke }) => {
+            let kid = key_rotation::rotate(&identity).await?;
+            if let Some(revoked) = revoke {
+                anyhow::ensure!(
+                    key_rotation::revoke(&identity, &revoked).await?,
+                    "there is no key {revoked}"
+                );
+            }
+            write_line(&kid)?;
+        }
+        Command::Keys(KeysCommand::Revoke { kid }) => {
+            anyhow::ensure!(key_rotation::revoke(&identity, &kid).await?, "there is no key {kid}");
+        }
+        Command::Users(UsersCommand::Disable { email }) => {
+            match user::disable(&identity, &email.parse()?, &Circumstances::default()).await? {
+                user::Disabling::UnknownUser => anyhow::bail!("there is no such user"),
+                user::Disabling::Nothing => tracing::info!("the user was disabled before"),
+                user::Disabling::Done => tracing::info!("disabled"),
+            }
+        }
+        Command::Serve | Command::CheckConfig { .. } | Command::Openapi => {}
+    }
+    Ok(())
+}
+
+/// Cancelled by the first SIGTERM or SIGINT; the second ends the process at once.
+fn stop_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let first = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
+        first.cancel();
+        tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
+        std::process::exit(1);
+    });
+    Ok(stop)
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn write_line(line: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
+}

@@ -1,0 +1,81 @@
+//! Whether the service lives and may be sent requests.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    time::Duration,
+};
+
+use actix_web::{HttpResponse, http::header::ContentType, web::Data};
+use common_auth::Authenticator;
+use prometheus::Registry;
+use serde_json::json;
+use time::OffsetDateTime;
+
+use crate::telemetry;
+
+/// The database has answered within this.
+const DATABASE_MEMORY: Duration = Duration::from_secs(5);
+
+/// What readiness is made of besides the keys and revocations of [`Authenticator`].
+#[derive(Default)]
+pub struct Health {
+    is_draining: AtomicBool,
+    /// Seconds since the epoch; 0 before the first time.
+    database_answered: AtomicI64,
+}
+
+impl Health {
+    /// The database was there just now, migrated and with keys.
+    pub fn database_answered(&self) {
+        self.database_answered.store(OffsetDateTime::now_utc().unix_timestamp(), Ordering::Relaxed);
+    }
+
+    /// From now on no new requests should come.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the service is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    fn has_database(&self) -> bool {
+        let answered = self.database_answered.load(Ordering::Relaxed);
+        let age = OffsetDateTime::now_utc().unix_timestamp().saturating_sub(answered);
+        age <= i64::try_from(DATABASE_MEMORY.as_secs()).unwrap_or(i64::MAX)
+    }
+}
+
+/// The service answers.
+#[utoipa::path(get, path = "/health", tag = "service", responses((status = 200, description = "It does", content_type = "application/json")))]
+pub(super) async fn get_health() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "ok" }))
+}
+
+pub(super) async fn get_livez() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "ok" }))
+}
+
+/// Each condition by name, so that one look says what is missing.
+pub(super) async fn get_readyz(health: Data<Health>, authenticator: Data<Authenticator>) -> HttpResponse {
+    let (database, verifier) = (health.has_database(), authenticator.is_ready());
+    let is_ready = database && verifier && !health.is_draining();
+    let mut response = if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.json(json!({
+        "status": if is_ready { "ready" } else { "not ready" },
+        "database": database,
+        "keys_and_revocations": verifier,
+        "draining": health.is_draining(),
+    }))
+}
+
+pub(super) async fn get_metrics(registry: Data<Registry>) -> HttpResponse {
+    match telemetry::render(&registry) {
+        Ok(text) => HttpResponse::Ok().insert_header(ContentType::plaintext()).body(text),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be written down");
+            HttpResponse::InternalServerError().finish()
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The services that chat-api calls.
+
+pub mod auth_api;

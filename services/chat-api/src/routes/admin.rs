@@ -1,0 +1,51 @@
+//! Signs of life, for probes and Prometheus.
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
+use common_auth::{Authenticator, Problem};
+use serde_json::json;
+
+use crate::{app::AppState, telemetry};
+
+/// Whether the process answers.
+#[utoipa::path(get, path = "/health", tag = "service", responses((status = 200, description = "It does")))]
+pub async fn health() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "ok" }))
+}
+
+/// Whether the process should live on: it answers, so it should.
+pub async fn livez() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "ok" }))
+}
+
+/// Whether requests may come: the database is prepared and answers, the keys are known, and nobody told the process to stop. A
+/// peer that is down does not count: that would make one outage two.
+pub async fn readyz(state: web::Data<AppState>, authenticator: web::Data<Authenticator>) -> HttpResponse {
+    let checks = [
+        ("database", state.database.is_good()),
+        ("keys", authenticator.is_ready()),
+        ("not_draining", !state.is_draining()),
+    ];
+    let missing: Vec<&str> = checks.iter().filter(|(_, is_met)| !is_met).map(|(name, _)| *name).collect();
+    if missing.is_empty() {
+        return HttpResponse::Ok().json(json!({ "status": "ok" }));
+    }
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "The service is not ready")
+        .with("missing", json!(missing))
+        .into_response()
+}
+
+/// The metrics in Prometheus' text form.
+pub async fn metrics(state: web::Data<AppState>) -> HttpResponse {
+    state.directory.show_age();
+    match telemetry::render(&state.registry) {
+        Ok(text) => HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4")).body(text),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be written down");
+            HttpResponse::InternalServerError().finish()
+        }
+    }
+}

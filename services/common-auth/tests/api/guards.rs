@@ -1,0 +1,379 @@
+//! Who gets through each guard, and what the others are told.
+
+use actix_web::{
+    App, HttpResponse,
+    http::{Method, StatusCode, header::HeaderMap},
+    middleware::from_fn,
+    test::TestRequest,
+    web::{self, Data},
+};
+use common_auth::{
+    AuthContext, Authenticator,
+    extract::{
+        CurrentUser, RequireAllPermissions, RequireAnyPermission, RequireAnyRole, RequirePermission,
+        RequirePermissionOrScope, RequireRole, RequireScope, Right, get_auth_context, get_current_user,
+        require_permission,
+    },
+    problem::request_id,
+};
+use serde_json::{Value, json};
+
+use crate::helpers::{ALICE, Answer, ORG, World};
+
+struct GroupsRead;
+impl Right for GroupsRead {
+    const NAME: &'static str = "groups:read";
+}
+struct MessagesSend;
+impl Right for MessagesSend {
+    const NAME: &'static str = "messages:send";
+}
+struct Member;
+impl Right for Member {
+    const NAME: &'static str = "member";
+}
+struct Admin;
+impl Right for Admin {
+    const NAME: &'static str = "admin";
+}
+
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl Reply {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+async fn ok<G>(_: G) -> HttpResponse {
+    HttpResponse::Ok().json(json!({}))
+}
+
+async fn by_functions(request: actix_web::HttpRequest) -> Result<HttpResponse, common_auth::AuthError> {
+    let auth = get_auth_context(&request).await?;
+    require_permission(&auth, "groups:read")?;
+    let user = get_current_user(&request).await?;
+    Ok(HttpResponse::Ok().json(json!({ "user_id": user.user_id })))
+}
+
+async fn send(world: &World, request: TestRequest) -> Reply {
+    let routes = |config: &mut web::ServiceConfig| {
+        config
+            .route("/any", web::get().to(ok::<AuthContext>))
+            .route("/user", web::get().to(ok::<CurrentUser>))
+            .route("/permission", web::get().to(ok::<RequirePermission<GroupsRead>>))
+            .route("/any-permission", web::get().to(ok::<RequireAnyPermission<(GroupsRead, MessagesSend)>>))
+            .route("/all-permissions", web::get().to(ok::<RequireAllPermissions<(GroupsRead, MessagesSend)>>))
+            .route("/role", web::get().to(ok::<RequireRole<Admin>>))
+            .route("/any-role", web::get().to(ok::<RequireAnyRole<(Admin, Member)>>))
+            .route("/scope", web::get().to(ok::<RequireScope<GroupsRead>>))
+            .route("/either", web::get().to(ok::<RequirePermissionOrScope<GroupsRead>>))
+            .route("/functions", web::get().to(by_functions));
+    };
+    let app =
+        App::new().app_data(Data::new(world.authenticator())).wrap(from_fn(request_id)).configure(routes);
+    let app = actix_web::test::init_service(app).await;
+    let response = actix_web::test::call_service(&app, request.to_request()).await;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = actix_web::test::read_body(response).await;
+    Reply { status, headers, body: serde_json::from_slice(&body).unwrap() }
+}
+
+fn get(path: &str) -> TestRequest {
+    TestRequest::with_uri(path).method(Method::GET)
+}
+
+fn bearer(path: &str, token: &str) -> TestRequest {
+    get(path).insert_header(("Authorization", format!("Bearer {token}")))
+}
+
+async fn status(world: &World, path: &str, token: &str) -> u16 {
+    send(world, bearer(path, token)).await.status.as_u16()
+}
+
+#[actix_web::test]
+async fn each_guard_lets_the_right_users_through() {
+    let world = World::new().await;
+    let with = |permissions: &[&str]| world.alice().permissions(permissions).sign();
+    let (nothing, read, both) = (with(&[]), with(&["groups:read"]), with(&["messages:send", "groups:read"]));
+    let admin = world.alice().claim("roles", json!(["guest", "member", "admin"])).sign();
+    let guest = world.alice().claim("roles", json!(["guest"])).sign();
+    for (path, allowed, refused) in [
+        ("/permission", vec![&read, &both], vec![&nothing, &admin]),
+        ("/any-permission", vec![&read, &both], vec![&nothing, &admin]),
+        ("/all-permissions", vec![&both], vec![&nothing, &read, &admin]),
+        ("/role", vec![&admin], vec![&nothing, &both, &guest]),
+        ("/any-role", vec![&admin, &nothing], vec![&guest]),
+        ("/either", vec![&read], vec![&nothing]),
+        ("/functions", vec![&read], vec![&nothing]),
+        ("/any", vec![&nothing], vec![]),
+        ("/user", vec![&nothing], vec![]),
+        ("/scope", vec![], vec![&both, &admin]),
+    ] {
+        for token in allowed {
+            // The first time in full, then from the cache.
+            assert_eq!(status(&world, path, token).await, 200, "{path}");
+            assert_eq!(status(&world, path, token).await, 200, "{path}");
+        }
+        for token in refused {
+            assert_eq!(status(&world, path, token).await, 403, "{path}");
+            assert_eq!(status(&world, path, token).await, 403, "{path}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn each_guard_lets_the_right_services_through() {
+    let world = World::new().await;
+    let reader = world.issuer.service("relay", "messages:send groups:read").sign();
+    let other = world.issuer.service("relay", "groups:rea groups:readx Groups:read").sign();
+    // Permissions and roles are a user's, whatever a service's token says.
+    let pretender =
+        world.issuer.service("relay", "").claim("permissions", json!(["groups:read", "messages:send"]));
+    let pretender = pretender.claim("roles", json!(["admin", "member"])).sign();
+    for path in ["/scope", "/either", "/any"] {
+        assert_eq!(status(&world, path, &reader).await, 200, "{path}");
+    }
+    for path in
+        ["/permission", "/any-permission", "/all-permissions", "/role", "/any-role", "/user", "/functions"]
+    {
+        assert_eq!(status(&world, path, &reader).await, 403, "{path}");
+        assert_eq!(status(&world, path, &pretender).await, 403, "{path}");
+    }
+    for path in ["/scope", "/either"] {
+        assert_eq!(status(&world, path, &other).await, 403, "{path}");
+        assert_eq!(status(&world, path, &pretender).await, 403, "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_users_scope_is_no_services_scope() {
+    let world = World::new().await;
+    let token = world.alice().claim("scope", json!("groups:read")).sign();
+    assert_eq!(status(&world, "/scope", &token).await, 403);
+    assert_eq!(status(&world, "/either", &token).await, 403);
+}
+
+/// Status, code, sentence and challenge of a refusal.
+async fn refused(world: &World, request: TestRequest) -> (u16, String, String, Option<String>) {
+    let reply = send(world, request.insert_header(("X-Request-Id", "req-1"))).await;
+    assert_eq!(reply.header("content-type"), Some("application/problem+json"));
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    assert_eq!(reply.header("x-request-id"), Some("req-1"));
+    let body = reply.body.as_object().unwrap();
+    let mut members: Vec<_> = body.keys().map(String::as_str).collect();
+    members.sort_unstable();
+    assert_eq!(members, ["detail", "error", "request_id", "status", "title", "type"]);
+    assert_eq!(body["status"], json!(reply.status.as_u16()));
+    assert_eq!(body["title"], json!(reply.status.canonical_reason()));
+    assert_eq!(body["type"], json!("about:blank"));
+    assert_eq!(body["request_id"], json!("req-1"));
+    let text = |name: &str| body[name].as_str().unwrap().to_owned();
+    let challenge = reply.header("www-authenticate").map(str::to_owned);
+    (reply.status.as_u16(), text("error"), text("detail"), challenge)
+}
+
+fn expected(
+    status: u16,
+    code: &str,
+    detail: &str,
+    challenge: Option<&str>,
+) -> (u16, String, String, Option<String>) {
+    (status, code.to_owned(), detail.to_owned(), challenge.map(str::to_owned))
+}
+
+#[actix_web::test]
+async fn no_credentials_is_401_without_an_error_code() {
+    let world = World::new().await;
+    let wanted =
+        expected(401, "authentication_required", "Authentication required", Some("Bearer realm=\"mozaiks\""));
+    assert_eq!(refused(&world, get("/permission")).await, wanted);
+    let basic = get("/permission").insert_header(("Authorization", "Basic dTpw"));
+    assert_eq!(refused(&world, basic).await, wanted);
+    // Neither the query nor a form is a way to bring a token.
+    let token = world.alice().permissions(&["groups:read"]).sign();
+    let query = get(&format!("/permission?access_token={token}"));
+    assert_eq!(refused(&world, query).await, wanted);
+    let cookie = get("/permission").insert_header(("Cookie", format!("access_token={token}")));
+    assert_eq!(refused(&world, cookie).await, wanted);
+}
+
+#[actix_web::test]
+async fn a_malformed_header_is_400() {
+    let world = World::new().await;
+    let token = world.alice().sign();
+    let wanted = expected(
+        400,
+        "invalid_request",
+        "The Authorization header is malformed",
+        Some("Bearer realm=\"mozaiks\", error=\"invalid_request\""),
+    );
+    for value in [
+        "Bearer".to_owned(),
+        "Bearer ".to_owned(),
+        "Bearer =".to_owned(),
+        format!("Bearer  {token}"),
+        format!("Bearer {token} x"),
+        format!("Bearer {token},{token}"),
+        format!("Bearer \"{token}\""),
+        format!("Bearer {token}=x"),
+        format!("Bearer\t{token}"),
+    ] {
+        let reply = refused(&world, get("/any").insert_header(("Authorization", value.clone()))).await;
+        if value.contains('\t') {
+            assert_eq!(reply.0, 401, "a tab ends no scheme");
+        } else {
+            assert_eq!(reply, wanted, "{value}");
+        }
+    }
+    let twice = bearer("/any", &token).append_header(("Authorization", format!("Bearer {token}")));
+    assert_eq!(refused(&world, twice).await, wanted);
+    let with_basic = bearer("/any", &token).append_header(("Authorization", "Basic dTpw"));
+    assert_eq!(refused(&world, with_basic).await, wanted);
+    let binary = actix_web::http::header::HeaderValue::from_bytes(b"Bearer \xff").unwrap();
+    assert_eq!(refused(&world, get("/any").insert_header(("Authorization", binary))).await, wanted);
+}
+
+#[actix_web::test]
+async fn the_scheme_is_read_in_any_case() {
+    let world = World::new().await;
+    let token = world.alice().sign();
+    for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
+        let request = get("/any").insert_header(("Authorization", format!("{scheme} {token}")));
+        assert_eq!(send(&world, request).await.status, 200, "{scheme}");
+    }
+}
+
+#[actix_web::test]
+async fn bad_tokens_look_alike() {
+    let world = World::new().await;
+    let wanted = expected(
+        401,
+        "invalid_token",
+        "Invalid token",
+        Some("Bearer realm=\"mozaiks\", error=\"invalid_token\""),
+    );
+    for token in [
+        "x".to_owned(),
+        world.alice().header("alg", json!("none")).sign(),
+        world.alice().header("kid", json!("stray")).sign(),
+        world.alice().claim("iss", json!("x")).sign(),
+        world.alice().claim("aud", json!("x")).sign(),
+        world.alice().claim("org_id", json!(null)).sign(),
+        crate::helpers::impostor().user(ALICE, ORG).header("kid", json!(world.issuer.kid())).sign(),
+        "a".repeat(9000),
+    ] {
+        assert_eq!(refused(&world, bearer("/any", &token)).await, wanted);
+    }
+}
+
+#[actix_web::test]
+async fn an_expired_token_is_told_apart() {
+    let world = World::new().await;
+    let wanted = expected(
+        401,
+        "token_expired",
+        "Token expired",
+        Some("Bearer realm=\"mozaiks\", error=\"invalid_token\", error_description=\"The token expired\""),
+    );
+    let token = world.alice().issued(7200, 3600).sign();
+    assert_eq!(refused(&world, bearer("/any", &token)).await, wanted);
+}
+
+#[actix_web::test]
+async fn a_missing_right_is_403() {
+    let world = World::new().await;
+    let user = world.alice().sign();
+    let service = world.issuer.service("relay", "x").sign();
+    let denied = expected(403, "permission_denied", "Permission denied", None);
+    for path in ["/permission", "/any-permission", "/all-permissions", "/role", "/either"] {
+        assert_eq!(refused(&world, bearer(path, &user)).await, denied, "{path}");
+    }
+    let scope = expected(
+        403,
+        "insufficient_scope",
+        "Insufficient scope",
+        Some("Bearer realm=\"mozaiks\", error=\"insufficient_scope\", scope=\"groups:read\""),
+    );
+    for path in ["/scope", "/either"] {
+        assert_eq!(refused(&world, bearer(path, &service)).await, scope, "{path}");
+    }
+    assert_eq!(refused(&world, bearer("/user", &service)).await, denied);
+}
+
+#[actix_web::test]
+async fn without_keys_the_answer_is_to_come_again() {
+    let world = World::unloaded(|setup| setup.answer = Answer::Unreachable);
+    let request = bearer("/any", &world.alice().sign());
+    let wanted = expected(503, "dependency_unavailable", "Authentication is temporarily unavailable", None);
+    assert_eq!(refused(&world, request).await, wanted);
+    let reply = send(&world, bearer("/any", &world.alice().sign())).await;
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    // Strangers are strangers even so.
+    assert_eq!(send(&world, get("/any")).await.status, 401);
+}
+
+#[actix_web::test]
+async fn an_application_without_an_authenticator_lets_nobody_in() {
+    let app = App::new().route("/any", web::get().to(ok::<AuthContext>));
+    let app = actix_web::test::init_service(app).await;
+    let world = World::new().await;
+    let request = bearer("/any", &world.alice().sign()).to_request();
+    assert_eq!(actix_web::test::call_service(&app, request).await.status(), 503);
+}
+
+#[actix_web::test]
+async fn one_request_looks_into_the_cache_once() {
+    let world = World::new().await;
+    let token = world.alice().sign();
+    let metrics = &world.metrics;
+    send(&world, bearer("/any", &token)).await;
+    assert_eq!((metrics.token_cache_hits.get(), metrics.token_cache_misses.get()), (0, 1));
+    send(&world, bearer("/any", &token)).await;
+    assert_eq!((metrics.token_cache_hits.get(), metrics.token_cache_misses.get()), (1, 1));
+    assert_eq!(metrics.validation_duration.get_sample_count(), 2);
+}
+
+#[actix_web::test]
+async fn checks_of_rights_are_counted() {
+    let world = World::new().await;
+    let token = world.alice().permissions(&["groups:read"]).sign();
+    send(&world, bearer("/permission", &token)).await;
+    send(&world, bearer("/role", &token)).await;
+    send(&world, bearer("/any", &token)).await;
+    let metrics = &world.metrics;
+    assert_eq!((metrics.permission_checks.get(), metrics.permission_denied.get()), (2, 1));
+}
+
+#[actix_web::test]
+async fn a_guard_is_a_context_too() {
+    async fn who(guard: RequirePermission<GroupsRead>, also: AuthContext) -> HttpResponse {
+        let user = guard.user().unwrap();
+        assert!(guard.has_permission("groups:read") && !guard.has_permission("messages:send"));
+        assert!(guard.has_role("member") && !guard.has_role("owner") && !guard.has_scope("openid"));
+        assert!(guard.service().is_none());
+        assert_eq!(guard.token().jti, also.token().jti);
+        HttpResponse::Ok().json(json!({ "user_id": user.user_id }))
+    }
+    let world = World::new().await;
+    let app = App::new().app_data(Data::new(world.authenticator())).route("/", web::get().to(who));
+    let app = actix_web::test::init_service(app).await;
+    let token = world.alice().permissions(&["groups:read"]).sign();
+    let response = actix_web::test::call_service(&app, bearer("/", &token).to_request()).await;
+    let body: Value = actix_web::test::read_body_json(response).await;
+    assert_eq!(body, json!({ "user_id": ALICE }));
+}
+
+#[actix_web::test]
+async fn a_context_can_come_from_elsewhere() {
+    let world = World::new().await;
+    let verified = world.accept(&world.alice().permissions(&["groups:read"]).sign()).await;
+    let authenticator: Data<Authenticator> = Data::new(world.authenticator());
+    let auth = AuthContext::new(verified, authenticator);
+    assert!(require_permission(&auth, "groups:read").is_ok());
+    assert!(require_permission(&auth, "messages:send").is_err());
+}

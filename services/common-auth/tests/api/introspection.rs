@@ -1,0 +1,127 @@
+//! `USE_OAUTH2_AUTH=false`: auth-api is asked about each token.
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use common_auth::{AuthError, AuthMetrics, Authenticator, introspection::Introspector};
+use prometheus::Registry;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    helpers::{ALICE, AUDIENCE, ORG, invalid, issuer, unix_now},
+    peer::{Peer, Seen, client},
+};
+
+fn authenticator(peer: &Peer) -> Authenticator {
+    let metrics = AuthMetrics::register(&Registry::new()).unwrap();
+    let url = peer.url("/oauth/introspect").parse().unwrap();
+    let introspector =
+        Introspector::new(client(), url, AUDIENCE, peer.service_tokens(), Arc::clone(&metrics));
+    Authenticator::introspection(introspector, metrics)
+}
+
+/// What auth-api says to `tokens:introspect` about Alice's token.
+fn active(changes: &Value) -> Value {
+    let now = unix_now();
+    let mut answer = json!({
+        "active": true, "token_type": "Bearer", "iss": "https://auth.example", "aud": ["auth-api", AUDIENCE],
+        "sub": ALICE, "client_id": "first-party", "iat": now, "nbf": now, "exp": now + 900, "jti": Uuid::now_v7(),
+        "scope": "openid profile", "org_id": ORG, "sid": Uuid::now_v7(), "roles": ["member"],
+        "permissions": ["groups:read"]
+    });
+    answer.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    answer
+}
+
+#[actix_web::test]
+async fn an_active_token_becomes_a_principal() {
+    let peer = Peer::auth_api(|_| HttpResponse::Ok().json(active(&json!({}))));
+    let authenticator = authenticator(&peer);
+    assert!(authenticator.is_ready(), "no keys are needed");
+    let _background = authenticator.start();
+    let token = issuer().user(ALICE, ORG).sign();
+    let Ok(verified) = authenticator.authenticate(&token).await else { panic!("accepted") };
+    assert_eq!(verified.org_id, Some(ORG));
+    let seen = peer.seen();
+    let [_grant, request] = &seen[..] else { panic!("a grant and a question") };
+    assert_eq!(request.body, format!("token={token}"));
+    assert_eq!(request.header("authorization"), Some("Bearer token-1"));
+}
+
+#[actix_web::test]
+async fn every_request_asks_anew() {
+    let peer = Peer::auth_api(|_| HttpResponse::Ok().json(active(&json!({}))));
+    let authenticator = authenticator(&peer);
+    let token = issuer().user(ALICE, ORG).sign();
+    assert!(authenticator.authenticate(&token).await.is_ok());
+    peer.answer(|_| HttpResponse::Ok().json(json!({ "active": false })));
+    assert_eq!(authenticator.authenticate(&token).await.err(), invalid("inactive"));
+}
+
+#[actix_web::test]
+async fn the_answers_are_those_of_local_validation() {
+    let peer = Peer::auth_api(|_| HttpResponse::Ok().json(json!({ "active": false })));
+    let authenticator = authenticator(&peer);
+    let expired = issuer().user(ALICE, ORG).issued(7200, 3600).sign();
+    assert_eq!(authenticator.authenticate(&expired).await.err(), Some(AuthError::TokenExpired));
+    let revoked = issuer().user(ALICE, ORG).sign();
+    assert_eq!(authenticator.authenticate(&revoked).await.err(), invalid("inactive"));
+    let asked = peer.seen().len();
+    // What cannot be an access token for this service is refused without asking.
+    let unsigned = issuer().user(ALICE, ORG).header("alg", json!("none")).sign();
+    assert_eq!(authenticator.authenticate(&unsigned).await.err(), invalid("algorithm"));
+    assert_eq!(authenticator.authenticate("opaque").await.err(), invalid("malformed"));
+    let elsewhere = issuer().user(ALICE, ORG).claim("aud", json!("mail-api")).sign();
+    assert_eq!(authenticator.authenticate(&elsewhere).await.err(), invalid("audience"));
+    assert_eq!(peer.seen().len(), asked);
+}
+
+#[actix_web::test]
+async fn the_answer_has_to_fit_too() {
+    let token = issuer().user(ALICE, ORG).sign();
+    for (changes, refusal) in [
+        (json!({ "aud": "mail-api" }), invalid("audience")),
+        (json!({ "org_id": null }), invalid("subject")),
+        // Without the scope `tokens:introspect` there are no claims: no fault of the token.
+        (json!({ "jti": null }), Some(AuthError::Unavailable)),
+        (json!({ "active": "yes" }), Some(AuthError::Unavailable)),
+    ] {
+        let shown = changes.to_string();
+        let peer = Peer::auth_api(move |_| HttpResponse::Ok().json(active(&changes)));
+        assert_eq!(authenticator(&peer).authenticate(&token).await.err(), refusal, "{shown}");
+    }
+}
+
+#[actix_web::test]
+async fn without_an_answer_nobody_is_judged() {
+    let token = issuer().user(ALICE, ORG).sign();
+    for status in [400, 403, 404, 429, 500, 503] {
+        let peer = Peer::auth_api(move |_| {
+            HttpResponse::build(actix_web::http::StatusCode::from_u16(status).unwrap())
+                .json(active(&json!({})))
+        });
+        let refusal = authenticator(&peer).authenticate(&token).await.err();
+        assert_eq!(refusal, Some(AuthError::Unavailable), "{status}");
+    }
+    let peer = Peer::start(|_| HttpResponse::ServiceUnavailable().finish());
+    assert_eq!(authenticator(&peer).authenticate(&token).await.err(), Some(AuthError::Unavailable));
+}
+
+#[actix_web::test]
+async fn a_revoked_service_token_is_replaced_unseen() {
+    let peer = Peer::auth_api(|seen: &Seen| match seen.header("authorization") {
+        Some("Bearer token-1") => HttpResponse::Unauthorized().finish(),
+        _ => HttpResponse::Ok().json(active(&json!({}))),
+    });
+    let authenticator = authenticator(&peer);
+    assert!(authenticator.authenticate(&issuer().user(ALICE, ORG).sign()).await.is_ok());
+    assert_eq!(peer.seen().len(), 4, "two grants, two questions");
+    peer.answer(|seen: &Seen| match seen.path.as_str() {
+        "/oauth/token" => crate::peer::token("never-good", 3600),
+        _ => HttpResponse::Unauthorized().finish(),
+    });
+    let refusal = authenticator.authenticate(&issuer().user(ALICE, ORG).sign()).await.err();
+    assert_eq!(refusal, Some(AuthError::Unavailable));
+    assert_eq!(peer.seen().len(), 4 + 3, "one try more, not a circle");
+}
