@@ -1,0 +1,102 @@
+//! `GET /api/auth/directory`.
+
+use serde_json::json;
+
+use crate::helpers::{
+    TestApp,
+    fixtures::{BOUND, WEAK},
+};
+
+/// chat-api's token, which is good for every organization.
+async fn reader(app: &TestApp) -> String {
+    app.scoped_token(&app.demo_client("chat-api-service").await, "groups:read").await
+}
+
+#[tokio::test]
+async fn it_lists_groups_with_their_members_and_roles() {
+    let app = TestApp::spawn().await;
+    let (alice, bob) = (app.alice().await, app.bob().await);
+    let answer =
+        app.directory(&reader(&app).await, &format!("org_id={}", app.org_id().await)).await.expect(200);
+    let [group] = answer.list_at("/items") else { panic!("{}", answer.text) };
+    assert_eq!(group["id"], app.group_id().await.to_string());
+    assert_eq!(group["org_id"], app.org_id().await.to_string());
+    let members = group["members"].as_array().expect("members");
+    assert_eq!(members.len(), 2);
+    for id in [alice.id, bob.id] {
+        assert!(
+            members.iter().any(|member| member["user_id"] == id.to_string() && member["role"] == "member"),
+            "{group}"
+        );
+    }
+    assert!(answer.body["next"].is_null());
+    assert!(answer.text_at("/cursor").parse::<i64>().is_ok());
+    assert!(!answer.text.contains("example.com"), "no addresses in the directory");
+}
+
+#[tokio::test]
+async fn it_comes_in_pages_and_the_cursor_with_the_first() {
+    let app = TestApp::spawn().await;
+    let sql = "INSERT INTO groups (id, org_id, name, created_at, updated_at) \
+               SELECT gen_random_uuid(), org_id, 'Group ' || n, now(), now() FROM groups, generate_series(1, 450) AS n WHERE id = ";
+    app.database.execute(&format!("{sql}'{}'", app.group_id().await)).await;
+    let token = reader(&app).await;
+    let org = app.org_id().await;
+    let mut seen = Vec::new();
+    let mut query = format!("org_id={org}");
+    let mut pages = 0;
+    loop {
+        let page = app.directory(&token, &query).await.expect(200);
+        assert_eq!(page.body["cursor"].is_string(), pages == 0, "page {pages}");
+        seen.extend(page.each("/items", "/id"));
+        pages += 1;
+        let Some(next) = page.body["next"].as_str() else { break };
+        query = format!("org_id={org}&page={next}");
+    }
+    assert!(pages > 1);
+    let count = seen.len();
+    seen.sort();
+    seen.dedup();
+    assert_eq!((seen.len(), count), (451, 451));
+}
+
+#[tokio::test]
+async fn what_changes_after_the_first_page_is_in_the_feed_after_its_cursor() {
+    let app = TestApp::spawn().await;
+    let token = reader(&app).await;
+    let cursor = app
+        .directory(&token, &format!("org_id={}", app.org_id().await))
+        .await
+        .expect(200)
+        .text_at("/cursor")
+        .to_owned();
+    let alice = app.login(&app.alice().await).await.access_token;
+    let made = app.create_group(&alice, &json!({ "name": "Later" })).await.expect(201);
+    let changes = app.changes(&token, &format!("after={cursor}")).await.expect(200);
+    let ids = changes.each("/items", "/group_id");
+    assert!(!ids.is_empty() && ids.iter().all(|id| id == made.text_at("/id")), "{}", changes.text);
+}
+
+#[tokio::test]
+async fn it_is_for_services_with_groups_read() {
+    let app = TestApp::spawn().await;
+    let query = format!("org_id={}", app.org_id().await);
+    let weak = app.service_token(&app.client(WEAK)).await;
+    app.directory(&weak, &query).await.problem(403, "insufficient_scope");
+    let alice = app.login(&app.alice().await).await.access_token;
+    assert_eq!(app.directory(&alice, &query).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_service_names_the_org_and_only_one_of_its_own() {
+    let app = TestApp::spawn().await;
+    app.directory(&reader(&app).await, "").await.problem(400, "validation_failed");
+    app.directory(&reader(&app).await, "org_id=x").await.problem(400, "validation_failed");
+    app.directory(&reader(&app).await, &format!("org_id={}&page=x", app.org_id().await))
+        .await
+        .problem(400, "validation_failed");
+    let bound = app.service_token(&app.client(BOUND)).await;
+    app.directory(&bound, &format!("org_id={}", app.org_id().await)).await.expect(200);
+    let foreign = app.directory(&bound, &format!("org_id={}", app.other_org_id().await)).await;
+    foreign.problem(404, "not_found");
+}

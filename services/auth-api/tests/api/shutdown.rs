@@ -1,0 +1,115 @@
+//! SIGTERM on the real binary: nothing is cut, and the exit code is 0.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::helpers::{Answer, Ask, Process, TestDatabase, app::http, database::seeded, process, wait::until};
+
+async fn serve(database: &TestDatabase) -> Process {
+    let mut settings = process::base_settings();
+    settings.extend(database.settings(None));
+    let server = Process::serve(&settings).await;
+    let ready = format!("{}/readyz", server.admin_url);
+    until("the process is ready", async || http().get(&ready).ask().await.status == 200).await;
+    server
+}
+
+async fn active_requests(server: &Process) -> f64 {
+    let metrics = http().get(format!("{}/metrics", server.admin_url)).ask().await.expect(200).text;
+    let line = metrics.lines().find(|line| line.starts_with("http_server_active_requests "));
+    line.and_then(|line| line.rsplit_once(' ')).and_then(|(_, value)| value.parse().ok()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn u5_open_requests_are_answered_and_the_process_ends_with_0() {
+    let database = TestDatabase::create().await;
+    let mut server = serve(&database).await;
+    let body = json!({ "email": seeded("ALICE_EMAIL").await, "password": seeded("ALICE_PASSWORD").await });
+    let url = format!("{}/auth/login", server.url);
+    let client = http();
+    // Enough work that most of it is still open when the signal comes.
+    let logins = join_all((0..24).map(|_| client.post(&url).json(&body).try_ask()));
+    let poll = long_poll(&server);
+    let (stop_url, stop_client) = (format!("{}/health", server.url), http());
+    let stopping = async {
+        until("the requests are open", async || active_requests(&server).await >= 20.0).await;
+        server.signal("TERM").await;
+        let stopped = Instant::now();
+        until("no new connection is taken", async || stop_client.get(&stop_url).send().await.is_err()).await;
+        stopped
+    };
+    let (logins, polled, stopped) = tokio::join!(logins, poll, stopping);
+    let logins: Vec<Answer> = logins.into_iter().map(|answer| answer.expect("no request is cut")).collect();
+    assert!(
+        logins.iter().all(|answer| answer.status == 200),
+        "{:?}",
+        logins.iter().map(|it| it.status).collect::<Vec<_>>()
+    );
+    let late = logins.iter().filter(|answer| answer.header("connection") == Some("close")).count();
+    assert!(late > 0, "while draining every answer asks the caller to connect elsewhere");
+    assert_eq!(polled.status, 200, "whoever waits for news is sent home: {}", polled.text);
+    assert_eq!(server.exit_code().await, Some(0), "{}", server.output());
+    assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
+}
+
+/// Waits for news that never come.
+async fn long_poll(server: &Process) -> Answer {
+    let client = http();
+    let secret = seeded("CHAT_API_SERVICE_CLIENT_SECRET").await;
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", "chat-api-service"),
+        ("client_secret", &*secret),
+    ];
+    let token = client.post(format!("{}/oauth/token", server.url)).form(&form).ask().await.expect(200);
+    let token = token.text_at("/access_token");
+    let changes =
+        |query: &str| client.get(format!("{}/api/auth/changes{query}", server.url)).bearer_auth(token);
+    let next = changes("").ask().await.expect(200).text_at("/next").to_owned();
+    changes(&format!("?after={next}&wait=30")).ask().await
+}
+
+#[tokio::test]
+async fn u5_an_idle_process_ends_at_once() {
+    let database = TestDatabase::create().await;
+    let mut server = serve(&database).await;
+    // A connection that is kept alive holds nothing up.
+    let client = http();
+    client.get(format!("{}/health", server.url)).ask().await.expect(200);
+    let started = Instant::now();
+    server.signal("TERM").await;
+    assert_eq!(server.exit_code().await, Some(0), "{}", server.output());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    let connections = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND application_name = 'auth-api'",
+        database.name
+    );
+    assert_eq!(database.number(&connections).await, 0);
+    assert_eq!(database.number("SELECT count(*) FROM replicas").await, 0, "its keys hold no rotation up");
+}
+
+#[tokio::test]
+async fn sigint_stops_it_as_well() {
+    let database = TestDatabase::create().await;
+    let mut server = serve(&database).await;
+    server.signal("INT").await;
+    assert_eq!(server.exit_code().await, Some(0), "{}", server.output());
+}
+
+#[tokio::test]
+async fn s4_the_last_use_of_a_client_is_written_down_at_the_latest_when_it_stops() {
+    let database = TestDatabase::create().await;
+    let mut server = serve(&database).await;
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", crate::helpers::fixtures::BOUND),
+        ("client_secret", &crate::helpers::fixtures::secret_of(crate::helpers::fixtures::BOUND)),
+    ];
+    http().post(format!("{}/oauth/token", server.url)).form(&form).ask().await.expect(200);
+    server.signal("TERM").await;
+    assert_eq!(server.exit_code().await, Some(0), "{}", server.output());
+    let used = "SELECT count(*) FROM clients WHERE client_id = 'bound-service' AND last_used_at > now() - interval '1 minute'";
+    assert_eq!(database.number(used).await, 1);
+}

@@ -1,0 +1,62 @@
+//! The commands of the binary and what it says of unusable settings.
+
+use std::{
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+/// Runs the binary with these variables and no others.
+fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_chat-api"))
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .current_dir(std::env::temp_dir())
+        .output()
+        .unwrap()
+}
+
+const SETTINGS: [(&str, &str); 3] = [
+    ("AUTH_API_ISSUER", "http://auth-api:8000"),
+    ("CLIENT_SECRET", "s"),
+    ("MONGODB_URI", "mongodb://127.0.0.1:1/"),
+];
+
+#[test]
+fn good_settings_pass_the_check() {
+    let output = run(&["check-config"], &SETTINGS);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_bad_value_ends_the_process_at_once_with_one_sentence() {
+    let variables: Vec<_> = SETTINGS.into_iter().chain([("PORT", "eighty")]).collect();
+    let started = Instant::now();
+    let output = run(&["serve"], &variables);
+    assert!(started.elapsed() < Duration::from_secs(1));
+    assert_eq!(output.status.code(), Some(64));
+    let sentence = String::from_utf8(output.stderr).unwrap();
+    assert!(sentence.starts_with("PORT ") && sentence.lines().count() == 1, "{sentence}");
+}
+
+#[test]
+fn a_missing_variable_is_named() {
+    let output = run(&[], &[("CLIENT_SECRET", "hunter2")]);
+    assert_eq!(output.status.code(), Some(64));
+    let sentence = String::from_utf8(output.stderr).unwrap();
+    assert!(sentence.contains("is not set") && !sentence.contains("hunter2"), "{sentence}");
+}
+
+#[test]
+fn a_connection_string_that_is_none_is_named() {
+    let variables: Vec<_> = SETTINGS.into_iter().take(2).chain([("MONGODB_URI", "postgres://x")]).collect();
+    let output = run(&["serve"], &variables);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("MONGODB_URI"), "{output:?}");
+}
+
+#[test]
+fn the_table_of_variables_needs_no_settings() {
+    let output = run(&["check-config", "--markdown"], &[]);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("| `MONGODB_URI` | required |"));
+}

@@ -1,0 +1,78 @@
+//! SIGTERM: open requests end well, nothing is lost, the process exits with 0.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::helpers::{TestApp, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_in_flight_are_answered() {
+    let mut app = TestApp::spawn().await;
+    app.send(app.alice, json!({ "content": "warm" })).await;
+    let token = app.token(app.alice);
+    let sends = (0..100).map(|number| {
+        let (client, token, group_id) = (app.client.clone(), token.clone(), app.group_id);
+        tokio::spawn(async move {
+            let body = Some(json!({ "content": number.to_string() }));
+            let path = format!("/api/chat/groups/{group_id}/messages");
+            client.try_request(reqwest::Method::POST, &path, Some(&token), body).await
+        })
+    });
+    let sends: Vec<_> = sends.collect();
+    let metrics = async || app.admin("/metrics").await.body.as_str().unwrap().to_owned();
+    eventually("requests are in flight", Duration::from_secs(5), async || {
+        !metrics().await.contains("\nhttp_server_active_requests 0\n")
+    })
+    .await;
+
+    let started = Instant::now();
+    app.begin_stop();
+    let mut created = 0;
+    for answer in join_all(sends).await {
+        // Connections that came too late are refused, those that were open are served.
+        if let Ok(answer) = answer.unwrap() {
+            assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+            created += 1;
+        }
+    }
+    assert!(created > 0);
+    let (database, key) = (app.raw_database().await, format!("{}/{}", app.org_id, app.group_id));
+    app.stop().await;
+
+    assert!(started.elapsed() < Duration::from_secs(20));
+    let rows = database.collection::<mongodb::bson::Document>("timeline");
+    let rows = rows.count_documents(mongodb::bson::doc! {}).await.unwrap();
+    assert!(rows > created, "{rows} rows, {created} answers of 201");
+    // The last heads are stored before the end.
+    let heads = database.collection::<mongodb::bson::Document>("group_heads");
+    let head = heads.find_one(mongodb::bson::doc! { "_id": key }).await.unwrap().unwrap();
+    assert_eq!(u64::try_from(head.get_i64("last_seq").unwrap()).unwrap(), rows);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_hangs_up_does_not_stop_its_message() {
+    let app = TestApp::spawn().await;
+    app.send(app.alice, json!({ "content": "warm" })).await;
+    let url = format!("{}/api/chat/groups/{}/messages", app.client.url, app.group_id);
+    let token = app.token(app.alice);
+
+    for number in 0..20_u64 {
+        let body = json!({ "content": "x", "client_message_id": format!("h-{number}") });
+        let request = app.client.http().post(&url).bearer_auth(&token).json(&body);
+        let _ = request.timeout(Duration::from_micros(500 + number * 300)).send().await;
+    }
+
+    // Whatever was cut off, the numbers have no hole, and each message is there at most once.
+    let page = app.history("?limit=200").await;
+    let seqs = page.seqs();
+    assert_eq!(seqs, (1..=i64::try_from(seqs.len()).unwrap()).collect::<Vec<_>>());
+    for number in 0..20 {
+        let body = json!({ "content": "x", "client_message_id": format!("h-{number}") });
+        assert!(app.send(app.alice, body).await.status.is_success());
+    }
+    assert_eq!(app.history("?limit=200").await.body["last_seq"], 21);
+    app.stop().await;
+}
