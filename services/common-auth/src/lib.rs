@@ -10,6 +10,72 @@
 //! - [`service_token`]: this service's own client-credentials token
 //! - [`error`] and [`problem`]: the answers 401, 403 and 503, and the body that every error has
 //! - [`metrics`]: the counters that operators watch, under the names of the migration plan
+//!
+//! A service makes one [`Authenticator`] at its start and names what a handler needs in the handler's arguments:
+//!
+//! ```no_run
+//! use std::{sync::Arc, time::Duration};
+//!
+//! use actix_web::{App, HttpResponse, HttpServer, Responder, middleware::from_fn, web};
+//! use common_auth::{
+//!     AuthMetrics, Authenticator, Problem, ServiceTokenManager, ServiceTokenSettings, Verifier, VerifierSettings,
+//!     extract::{RequirePermission, Right},
+//!     http_client,
+//!     keys::{HttpJwksSource, JwksManager, JwksSettings},
+//!     problem::request_id,
+//!     revocation::{HttpRevocationSource, RevocationWatcher},
+//! };
+//!
+//! struct GroupsRead;
+//! impl Right for GroupsRead {
+//!     const NAME: &'static str = "groups:read";
+//! }
+//!
+//! /// 401 without a valid token, 403 without the permission, 404 for another organization.
+//! async fn list_groups(auth: RequirePermission<GroupsRead>) -> impl Responder {
+//!     match auth.principal().tenant(None) {
+//!         Ok(tenant) => HttpResponse::Ok().body(tenant.org_id().to_string()),
+//!         Err(_) => Problem::new(actix_web::http::StatusCode::NOT_FOUND, "not_found", "Not found").into_response(),
+//!     }
+//! }
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let metrics = AuthMetrics::register(prometheus::default_registry())?;
+//! // One limit for calls that a request waits for, a longer one for the feed, which waits for news up to ten seconds.
+//! let calls = http_client(Duration::from_millis(500), Duration::from_millis(1500))?;
+//! let feed = http_client(Duration::from_millis(500), Duration::from_secs(15))?;
+//! let tokens = ServiceTokenManager::new(
+//!     ServiceTokenSettings {
+//!         token_url: "http://auth-api:8000/oauth/token".to_owned(),
+//!         client_id: "chat-api-service".to_owned(),
+//!         client_secret: std::env::var("CLIENT_SECRET")?.into(),
+//!         scopes: vec!["revocations:read".to_owned()],
+//!     },
+//!     calls.clone(),
+//! );
+//! let keys = HttpJwksSource::new(calls, "http://auth-api:8000/.well-known/jwks.json".parse()?);
+//! let revocations = HttpRevocationSource::new(feed, "http://auth-api:8000/oauth/revocations".parse()?, tokens);
+//! let verifier = Verifier::new(
+//!     VerifierSettings::new("http://auth-api:8000", "chat-api"),
+//!     Arc::new(JwksManager::new(keys, JwksSettings::default(), Arc::clone(&metrics))),
+//!     Arc::new(RevocationWatcher::new(revocations, Arc::clone(&metrics))),
+//!     Arc::clone(&metrics),
+//! );
+//! let authenticator = web::Data::new(Authenticator::local(Arc::new(verifier), metrics));
+//! let _background = authenticator.start();
+//! // `/readyz` says `authenticator.is_ready()`.
+//! HttpServer::new(move || {
+//!     App::new()
+//!         .app_data(authenticator.clone())
+//!         .wrap(from_fn(request_id))
+//!         .route("/groups", web::get().to(list_groups))
+//! })
+//! .bind("127.0.0.1:8001")?
+//! .run()
+//! .await?;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod authenticator;
 pub mod claims;

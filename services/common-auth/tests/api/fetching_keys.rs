@@ -93,7 +93,8 @@ async fn the_pause_is_never_longer_than_the_cooldown() {
     let started = Instant::now();
     while world.keys.fetches() < 5 {
         world.refusal(&stray(0)).await;
-        assert!(started.elapsed() < Duration::from_secs(1), "only {} fetches", world.keys.fetches());
+        // A second, two and four it would be without that limit.
+        assert!(started.elapsed() < Duration::from_secs(4), "only {} fetches", world.keys.fetches());
     }
 }
 
@@ -273,7 +274,7 @@ async fn a_published_key_is_never_missed_under_a_storm() {
         for caller in callers.collect::<Vec<_>>() {
             let (refusal, took) = caller.await.unwrap();
             assert_eq!(refusal, None);
-            assert!(took < Duration::from_secs(2), "a wake-up was lost: {took:?}");
+            assert!(took < Duration::from_secs(4), "a wake-up was lost: {took:?}");
         }
         assert_eq!(world.keys.fetches(), 2);
     }

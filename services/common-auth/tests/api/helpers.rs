@@ -225,3 +225,20 @@ pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
+
+/// Waits until so many revocations are in force.
+pub(crate) async fn in_force(world: &World, count: i64) {
+    eventually("the revocations", || world.metrics.revocations.get() == count).await;
+}
+
+/// A world that reads the feed of another, as a service that was started later.
+pub(crate) async fn started_later(feed: &Feed) -> (World, Background) {
+    let mut world = World::unloaded(|_| ());
+    let manager = Arc::clone(world.manager());
+    let watcher = Arc::new(RevocationWatcher::new(feed.clone(), Arc::clone(&world.metrics)));
+    let settings = VerifierSettings::new(ISSUER, AUDIENCE);
+    let metrics = Arc::clone(&world.metrics);
+    world.verifier = Arc::new(Verifier::new(settings, manager, watcher, metrics));
+    let background = world.start().await;
+    (world, background)
+}

@@ -1,5 +1,6 @@
 //! The metrics that the migration plan names, with their meaning.
 
+use common_auth::AuthMetrics;
 use prometheus::TextEncoder;
 use serde_json::json;
 
@@ -59,4 +60,11 @@ async fn refreshes_count_attempts() {
     assert_eq!(sample(&world, "jwks_refresh_failures_total").as_deref(), Some("2"));
     world.refusal(&world.alice().header("kid", json!("stray")).sign()).await;
     assert_eq!(sample(&world, "jwks_key_cache_misses_total").as_deref(), Some("1"));
+}
+
+#[test]
+fn metrics_are_registered_once() {
+    let registry = prometheus::Registry::new();
+    AuthMetrics::register(&registry).unwrap();
+    assert!(AuthMetrics::register(&registry).is_err());
 }
