@@ -332,7 +332,8 @@ fn directory_settings(config: &Config) -> DirectorySettings {
         max_orgs: usize::try_from(config.directory_max_orgs).unwrap_or(usize::MAX),
         loads_per_caller: 60,
         wait: config::DIRECTORY_WAIT_LIMIT,
-        poll: config::POLL_WAIT,
+        // News has to come, even that there is none, well before the directory counts as stale.
+        poll: config::POLL_WAIT.min(config.directory_max_stale / 2),
     }
 }
 

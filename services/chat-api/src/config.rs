@@ -87,8 +87,8 @@ pub struct Config {
     /// Database.
     #[arg(long, env, default_value = "chat_api", value_parser = parse_text)]
     pub mongodb_database: String,
-    /// How long groups and members are taken from memory while auth-api is down, 1 to 604800.
-    #[arg(long = "directory-max-stale-seconds", env = "DIRECTORY_MAX_STALE_SECONDS", default_value = "3600", value_parser = seconds::<1, 604_800>)]
+    /// How long groups and members are taken from memory while auth-api is down, 2 to 604800.
+    #[arg(long = "directory-max-stale-seconds", env = "DIRECTORY_MAX_STALE_SECONDS", default_value = "3600", value_parser = seconds::<2, 604_800>)]
     pub directory_max_stale: Duration,
     /// Organizations whose groups are kept in memory.
     #[arg(long, env, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -285,7 +285,7 @@ mod tests {
             ("USE_OAUTH2_AUTH", "maybe", "true"),
             ("LOG_FORMAT", "xml", "json"),
             ("ALLOWED_ORIGINS", "https://a.example/path", "origin"),
-            ("DIRECTORY_MAX_STALE_SECONDS", "0", "1 to 604800"),
+            ("DIRECTORY_MAX_STALE_SECONDS", "0", "2 to 604800"),
             ("AUTH_API_URL", "auth-api", "URL"),
             ("CLIENT_ID", "", "empty"),
         ] {
@@ -297,7 +297,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let error = Config::from_pairs([("AUTH_API_ISSUER", "http://a"), ("CLIENT_SECRET", "s")]).unwrap_err();
+        let error =
+            Config::from_pairs([("AUTH_API_ISSUER", "http://a"), ("CLIENT_SECRET", "s")]).unwrap_err();
         assert_eq!(error, ConfigError::Missing("MONGODB_URI".to_owned()));
     }
 

@@ -9,6 +9,7 @@ use chat_api::{
     telemetry::{LogOutput, Telemetry},
 };
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Team chat.
 #[derive(Parser)]
@@ -72,16 +73,18 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     outcome
 }
 
-/// Resolves on SIGTERM or SIGINT.
+/// Resolves on the first SIGTERM or SIGINT; the second ends the process at once.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut next = async move || {
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+    };
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        next().await;
+        tokio::spawn(async move {
+            next().await;
+            std::process::exit(1);
+        });
     })
 }
 

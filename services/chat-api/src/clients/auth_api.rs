@@ -104,7 +104,7 @@ pub enum ChangeType {
 /// Why auth-api gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthApiError {
-    #[error("auth-api cannot be reached: {0}")]
+    #[error("no answer from auth-api: {0}")]
     Unavailable(String),
     /// The feed has no changes that old any more.
     #[error("the cursor is too old")]
@@ -204,7 +204,7 @@ impl AuthApi {
                 .timeout(limit)
                 .send()
                 .await
-                .map_err(|error| unusable(error.without_url()))?;
+                .map_err(broken)?;
             match response.status() {
                 StatusCode::NOT_FOUND => return Ok(None),
                 StatusCode::GONE => return Err(AuthApiError::CursorTooOld),
@@ -213,7 +213,7 @@ impl AuthApi {
                     is_retry = true;
                 }
                 status if status.is_success() => {
-                    return response.json().await.map(Some).map_err(|error| unusable(error.without_url()));
+                    return response.json().await.map(Some).map_err(broken);
                 }
                 status => return Err(unusable(format_args!("status {}", status.as_u16()))),
             }
@@ -223,6 +223,15 @@ impl AuthApi {
 
 fn unusable(error: impl std::fmt::Display) -> AuthApiError {
     AuthApiError::Unavailable(error.to_string())
+}
+
+/// Of a call that broke, with what lies beneath; the address says nothing new.
+fn broken(error: reqwest::Error) -> AuthApiError {
+    let error = error.without_url();
+    match std::error::Error::source(&error) {
+        Some(cause) => unusable(format_args!("{error}: {cause}")),
+        None => unusable(error),
+    }
 }
 
 /// Cursors are decimal numbers in strings: JSON numbers of that size lose digits in some readers.

@@ -42,7 +42,9 @@ pub async fn readyz(state: web::Data<AppState>, authenticator: web::Data<Authent
 pub async fn metrics(state: web::Data<AppState>) -> HttpResponse {
     state.directory.show_age();
     match telemetry::render(&state.registry) {
-        Ok(text) => HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4")).body(text),
+        Ok(text) => {
+            HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4")).body(text)
+        }
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be written down");
             HttpResponse::InternalServerError().finish()

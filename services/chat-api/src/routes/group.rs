@@ -153,8 +153,7 @@ pub async fn list_groups(
     };
     let reader = auth.user().map(|user| user.user_id);
     let mut activities = activities.into_iter();
-    let items =
-        groups.iter().map(|group| GroupResponse::new(group, reader, activities.next())).collect();
+    let items = groups.iter().map(|group| GroupResponse::new(group, reader, activities.next())).collect();
     Ok(json(&GroupListResponse { items, next: None }))
 }
 

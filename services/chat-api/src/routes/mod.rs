@@ -6,7 +6,11 @@ pub mod group;
 pub mod message;
 pub mod read_mark;
 
-use actix_web::{HttpResponse, Resource, web};
+use actix_web::{
+    HttpResponse, ResponseError, Route,
+    http::header::{self, HeaderValue},
+    web::{self, JsonConfig, ServiceConfig, get, post, put, resource},
+};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 use uuid::Uuid;
@@ -18,33 +22,47 @@ use crate::error::ApiError;
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// The main listener: people and services with a bearer token.
-pub fn configure(config: &mut web::ServiceConfig) {
-    config
-        .app_data(web::JsonConfig::default().limit(MAX_BODY_BYTES))
-        .service(resource("/api/chat/groups").get(group::list_groups))
-        .service(resource("/api/chat/groups/{group_id}").get(group::get_group))
-        .service(
-            resource("/api/chat/groups/{group_id}/messages")
-                .get(message::list_messages)
-                .post(message::send_message),
-        )
-        .service(
-            resource("/api/chat/groups/{group_id}/messages/{message_id}").get(message::get_message),
-        )
-        .service(resource("/api/chat/groups/{group_id}/read").put(read_mark::put_read_mark))
-        // Anybody.
-        .service(resource("/health").get(admin::health))
-        .service(resource("/openapi.json").get(contract::openapi_json))
-        .default_service(web::to(not_found));
+pub fn configure(app: &mut ServiceConfig) {
+    app.app_data(JsonConfig::default().limit(MAX_BODY_BYTES));
+    app.service(
+        resource("/api/chat/groups").route(get().to(group::list_groups)).default_service(only("GET")),
+    );
+    app.service(
+        resource("/api/chat/groups/{group_id}")
+            .route(get().to(group::get_group))
+            .default_service(only("GET")),
+    );
+    app.service(
+        resource("/api/chat/groups/{group_id}/messages")
+            .route(get().to(message::list_messages))
+            .route(post().to(message::send_message))
+            .default_service(only("GET, POST")),
+    );
+    app.service(
+        resource("/api/chat/groups/{group_id}/messages/{message_id}")
+            .route(get().to(message::get_message))
+            .default_service(only("GET")),
+    );
+    app.service(
+        resource("/api/chat/groups/{group_id}/read")
+            .route(put().to(read_mark::put_read_mark))
+            .default_service(only("PUT")),
+    );
+
+    // Anybody.
+    app.service(resource("/health").route(get().to(admin::health)).default_service(only("GET")));
+    app.service(
+        resource("/openapi.json").route(get().to(contract::openapi_json)).default_service(only("GET")),
+    );
+    app.default_service(web::to(not_found));
 }
 
 /// The admin listener: probes and Prometheus.
-pub fn configure_admin(config: &mut web::ServiceConfig) {
-    config
-        .service(resource("/livez").get(admin::livez))
-        .service(resource("/readyz").get(admin::readyz))
-        .service(resource("/metrics").get(admin::metrics))
-        .default_service(web::to(not_found));
+pub fn configure_admin(app: &mut ServiceConfig) {
+    app.service(resource("/livez").route(get().to(admin::livez)));
+    app.service(resource("/readyz").route(get().to(admin::readyz)));
+    app.service(resource("/metrics").route(get().to(admin::metrics)));
+    app.default_service(web::to(not_found));
 }
 
 /// The contract, generated from the code.
@@ -85,23 +103,22 @@ fn path<T>(argument: PathArgument<T>) -> Result<T, ApiError> {
 }
 
 fn query<T>(argument: QueryArgument<T>) -> Result<T, ApiError> {
-    argument
-        .map(web::Query::into_inner)
-        .map_err(|error| ApiError::Validation(error.to_string().into()))
+    argument.map(web::Query::into_inner).map_err(|error| ApiError::Validation(error.to_string().into()))
 }
 
 fn body<T>(argument: BodyArgument<T>) -> Result<T, ApiError> {
     argument.map(web::Json::into_inner).map_err(|error| ApiError::from_body(&error))
 }
 
-fn resource(path: &str) -> Resource {
-    web::resource(path).default_service(web::to(method_not_allowed))
-}
-
 async fn not_found() -> Result<HttpResponse, ApiError> {
     Err(ApiError::NotFound)
 }
 
-async fn method_not_allowed() -> Result<HttpResponse, ApiError> {
-    Err(ApiError::MethodNotAllowed)
+/// The answer of a path to every other method (RFC 9110, section 15.5.6).
+fn only(methods: &'static str) -> Route {
+    web::to(move || async move {
+        let mut response = ApiError::MethodNotAllowed.error_response();
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+        response
+    })
 }

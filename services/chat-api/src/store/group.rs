@@ -91,7 +91,8 @@ impl Store {
 
     /// Moves the head forward; one that is already as far stays.
     pub async fn update_head(&self, head: &HeadRecord) -> Result<(), StoreError> {
-        let filter = doc! { "_id": &head.id, "org_id": &head.org_id, "last_change": { "$lt": head.last_change } };
+        let filter =
+            doc! { "_id": &head.id, "org_id": &head.org_id, "last_change": { "$lt": head.last_change } };
         let last_message = mongodb::bson::to_bson(&head.last_message)
             .map_err(|error| StoreError::Unreadable(error.to_string()))?;
         let update = doc! {

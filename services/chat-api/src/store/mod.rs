@@ -21,9 +21,7 @@ use mongodb::{
     Client, Collection, Database, IndexModel,
     bson::{Document, doc},
     error::ErrorKind,
-    options::{
-        ClientOptions, IndexOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
-    },
+    options::{ClientOptions, IndexOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern},
 };
 use uuid::Uuid;
 
@@ -165,11 +163,7 @@ impl Store {
         }
         self.heads.create_index(index("heads_org", doc! { "org_id": 1, "group_id": 1 }, true)).await?;
         self.read_marks
-            .create_index(index(
-                "read_marks_user",
-                doc! { "org_id": 1, "user_id": 1, "group_id": 1 },
-                true,
-            ))
+            .create_index(index("read_marks_user", doc! { "org_id": 1, "user_id": 1, "group_id": 1 }, true))
             .await?;
         self.is_prepared.store(true, Ordering::Release);
         Ok(())

@@ -2,10 +2,7 @@
 
 use common_auth::Tenant;
 use futures_util::TryStreamExt;
-use mongodb::{
-    bson::doc,
-    options::ReturnDocument,
-};
+use mongodb::{bson::doc, options::ReturnDocument};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -41,12 +38,7 @@ impl Store {
     }
 
     /// Moves the mark forward to `seq` and returns where it stands; a mark that is already further stays.
-    pub async fn update_read_mark(
-        &self,
-        key: &GroupKey,
-        user_id: Uuid,
-        seq: i64,
-    ) -> Result<i64, StoreError> {
+    pub async fn update_read_mark(&self, key: &GroupKey, user_id: Uuid, seq: i64) -> Result<i64, StoreError> {
         if let Some(mark) = self.try_update_read_mark(key, user_id, seq).await? {
             return Ok(mark);
         }

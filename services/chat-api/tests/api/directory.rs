@@ -109,7 +109,7 @@ async fn without_auth_api_known_organizations_go_on_and_others_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_without_news_for_too_long_is_not_trusted() {
-    let settings = vec![("DIRECTORY_MAX_STALE_SECONDS", "1".to_owned())];
+    let settings = vec![("DIRECTORY_MAX_STALE_SECONDS", "2".to_owned())];
     let app = TestApp::spawn_with(TestAppOptions { settings, ..Default::default() }).await;
     let token = app.token(app.alice);
     eventually("the organization is loaded", SOON, async || {

@@ -50,7 +50,7 @@ async fn activity_shows_what_is_unread() {
     let quiet = app.auth_api.create_group(app.org_id, &[app.bob]);
     app.wait_for_group(quiet).await;
     app.send_many(4).await;
-    let last = app.send(app.alice, json!({ "content": "ä".repeat(300) })).await;
+    let newest = app.send(app.alice, json!({ "content": "ä".repeat(300) })).await;
     let bob = app.token(app.bob);
     app.client.put_read_mark(&bob, app.group_id, 3).await;
 
@@ -59,10 +59,10 @@ async fn activity_shows_what_is_unread() {
     let group = &list.body["items"][0];
     assert_eq!((&group["last_seq"], &group["last_change"]), (&json!(5), &json!(5)), "{list:?}");
     assert_eq!((&group["last_read_seq"], &group["unread"]), (&json!(3), &json!(2)));
-    assert_eq!(group["last_message"]["id"], last.body["id"]);
+    assert_eq!(group["last_message"]["id"], newest.body["id"]);
     assert_eq!(group["last_message"]["sender_id"], json!(app.alice));
     assert_eq!(group["last_message"]["content"], "ä".repeat(200));
-    assert_eq!(group["last_message"]["created_at"], last.body["created_at"]);
+    assert_eq!(group["last_message"]["created_at"], newest.body["created_at"]);
     let empty = &list.body["items"][1];
     assert_eq!((&empty["last_seq"], &empty["unread"]), (&json!(0), &json!(0)));
     assert_eq!(empty["last_message"], json!(null));
@@ -85,6 +85,8 @@ async fn a_service_lists_the_groups_of_the_organization_without_marks() {
     assert_eq!(list.status, StatusCode::OK, "{list:?}");
     let group = &list.body["items"][0];
     assert_eq!(group["last_seq"], 1);
-    assert!(group.get("unread").is_none() && group.get("last_read_seq").is_none() && group.get("role").is_none());
+    assert!(
+        group.get("unread").is_none() && group.get("last_read_seq").is_none() && group.get("role").is_none()
+    );
     app.stop().await;
 }

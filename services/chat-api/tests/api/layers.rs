@@ -6,7 +6,10 @@ use std::{fs, path::Path};
 const FORBIDDEN: [(&str, &[&str]); 5] = [
     ("routes", &["crate::store", "crate::clients", "crate::jobs", "mongodb::"]),
     ("domain", &["crate::routes", "crate::app", "crate::error", "crate::jobs", "actix_web", "reqwest"]),
-    ("store", &["crate::routes", "crate::domain", "crate::app", "crate::clients", "crate::jobs", "actix_web"]),
+    (
+        "store",
+        &["crate::routes", "crate::domain", "crate::app", "crate::clients", "crate::jobs", "actix_web"],
+    ),
     ("clients", &["crate::routes", "crate::domain", "crate::app", "crate::store", "crate::jobs", "mongodb"]),
     ("jobs", &["crate::routes", "crate::app", "actix_web", "mongodb", "reqwest"]),
 ];

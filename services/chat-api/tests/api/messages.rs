@@ -57,8 +57,7 @@ async fn fifty_parallel_retries_store_one_message() {
     let body = json!({ "content": "once", "client_message_id": "retry" });
 
     let sends = (0..50).map(|_| {
-        let (client, token, body, group_id) =
-            (app.client.clone(), token.clone(), body.clone(), app.group_id);
+        let (client, token, body, group_id) = (app.client.clone(), token.clone(), body.clone(), app.group_id);
         tokio::spawn(async move { client.send_message(&token, group_id, body).await })
     });
     let mut answers = Vec::new();
@@ -84,8 +83,12 @@ async fn parallel_senders_get_gapless_numbers() {
 
     let newest = app.history("?limit=200").await;
     assert_eq!(newest.seqs(), (1..=150).collect::<Vec<_>>());
-    let changes: Vec<_> =
-        newest.body["messages"].as_array().unwrap().iter().map(|message| message["change"].as_i64()).collect();
+    let changes: Vec<_> = newest.body["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| message["change"].as_i64())
+        .collect();
     assert_eq!(changes, (1..=150).map(Some).collect::<Vec<_>>());
     app.stop().await;
 }
@@ -162,14 +165,16 @@ async fn replies_are_counted_at_their_root() {
     let app = TestApp::spawn().await;
     let root = app.send(app.alice, json!({ "content": "root" })).await.body["id"].clone();
 
-    let reply = app.send(app.bob, json!({ "content": "1", "thread_root": root, "client_message_id": "r" })).await;
+    let reply =
+        app.send(app.bob, json!({ "content": "1", "thread_root": root, "client_message_id": "r" })).await;
     app.send(app.alice, json!({ "content": "2", "thread_root": root })).await;
     assert_eq!(reply.body["thread_root"], root);
 
     let read = app.client.get_message(&app.token(app.bob), app.group_id, root.as_str().unwrap()).await;
     assert_eq!(read.body["reply_count"], 2);
     let page = app.history("").await;
-    let counts: Vec<_> = page.body["messages"].as_array().unwrap().iter().map(|it| &it["reply_count"]).collect();
+    let counts: Vec<_> =
+        page.body["messages"].as_array().unwrap().iter().map(|it| &it["reply_count"]).collect();
     assert_eq!(counts, [2, 0, 0]);
 
     let nested = app.send(app.bob, json!({ "content": "3", "thread_root": reply.body["id"] })).await;

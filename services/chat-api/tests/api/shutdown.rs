@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::helpers::{TestApp, eventually};
+use crate::helpers::{TestApp, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_in_flight_are_answered() {
@@ -50,6 +50,49 @@ async fn requests_in_flight_are_answered() {
     let heads = database.collection::<mongodb::bson::Document>("group_heads");
     let head = heads.find_one(mongodb::bson::doc! { "_id": key }).await.unwrap().unwrap();
     assert_eq!(u64::try_from(head.get_i64("last_seq").unwrap()).unwrap(), rows);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn responses_lead_callers_elsewhere_while_draining() {
+    let mut app = TestApp::spawn().await;
+    let usual = app.send(app.alice, json!({ "content": "warm" })).await;
+    assert!(!usual.headers.contains_key("connection"));
+    // A request that takes its time.
+    app.mongodb.silence();
+    let (client, token, group_id) = (app.client.clone(), app.token(app.alice), app.group_id);
+    let slow = tokio::spawn(async move { client.list_messages(&token, group_id, "").await });
+    eventually("the request is in flight", Duration::from_secs(5), async || {
+        let metrics = app.admin("/metrics").await.body;
+        metrics.as_str().unwrap().contains("\nhttp_server_active_requests 1\n")
+    })
+    .await;
+
+    app.begin_stop();
+
+    let answer = slow.await.unwrap();
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers["connection"], "close");
+    app.mongodb.mend();
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_the_process_with_0() {
+    let world = World::new(1);
+    let mut replica = world.replica().await;
+    let body = json!({ "content": "x" });
+    let sent = replica.client.send_message(&world.token(0), world.group_id, body).await;
+    assert_eq!(sent.status, StatusCode::CREATED);
+
+    let pid = replica.process.id().to_string();
+    let kill = std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert!(kill.success());
+
+    eventually("the process ends", Duration::from_secs(20), async || {
+        replica.process.try_wait().unwrap().is_some()
+    })
+    .await;
+    assert_eq!(replica.process.wait().unwrap().code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Message, MessageError, Sent};
 use crate::store::{
     GroupKey, StoreError,
-    message::{NewMessage, Tip, TimelineRecord},
+    message::{NewMessage, TimelineRecord, Tip},
 };
 
 /// A message on its way to the store, and who waits for it.

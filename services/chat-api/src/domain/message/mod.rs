@@ -209,7 +209,8 @@ mod tests {
     fn a_text_says_something_within_its_limit() {
         assert!(Content::parse("Hello".to_owned()).is_ok());
         assert!(Content::parse("ä".repeat(Content::MAX_CHARS)).is_ok());
-        for text in [String::new(), " \n\t".to_owned(), "ä".repeat(Content::MAX_CHARS + 1), "a\0b".to_owned()] {
+        for text in [String::new(), " \n\t".to_owned(), "ä".repeat(Content::MAX_CHARS + 1), "a\0b".to_owned()]
+        {
             assert!(Content::parse(text).is_err());
         }
     }

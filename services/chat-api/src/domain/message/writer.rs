@@ -295,12 +295,13 @@ impl GroupWriter {
     /// Either its sender stored it before, which settles it, or another replica took its number, which moves the tip.
     async fn resolve_refusal(&mut self, batch: &mut Batch) -> Result<bool, StoreError> {
         let Some(refused) = batch.front() else { return Ok(true) };
-        let stored = self
-            .store
-            .find_by_client_message_id(&self.key, refused.sender_id, &refused.client_message_id)
-            .await?;
         let before = self.tip.unwrap_or_default();
-        let tip = self.store.find_tip(&self.key, before).await?;
+        // At once, since the other replica goes on meanwhile.
+        let (stored, tip) = futures_util::future::try_join(
+            self.store.find_by_client_message_id(&self.key, refused.sender_id, &refused.client_message_id),
+            self.store.find_tip(&self.key, before),
+        )
+        .await?;
         self.tip = Some(tip);
         let is_settled = stored.is_some();
         if let Some(row) = stored {

@@ -91,7 +91,7 @@ impl TestApp {
     /// Starts an app that differs from the usual one.
     pub(crate) async fn spawn_with(options: TestAppOptions) -> Self {
         install_crypto_provider();
-        let auth_api = AuthApi::start().await;
+        let auth_api = AuthApi::start();
         let (org_id, alice, bob) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
         let group_id = auth_api.create_group(org_id, &[alice, bob]);
         let mongodb = CutProxy::start(mongodb_address()).await;
@@ -113,7 +113,8 @@ impl TestApp {
             ("MONGODB_DATABASE", database.clone()),
         ];
         settings.extend(options.settings);
-        let config = Config::from_pairs(settings.iter().map(|(name, value)| (*name, value.as_str()))).unwrap();
+        let config =
+            Config::from_pairs(settings.iter().map(|(name, value)| (*name, value.as_str()))).unwrap();
         let app = App::build(&config).await.unwrap();
         let client = Client::new(format!("http://127.0.0.1:{}", app.port()));
         let admin_url = format!("http://127.0.0.1:{}", app.admin_port());
@@ -123,7 +124,18 @@ impl TestApp {
         }));
         let stop = Some(stop);
         let app = Self {
-            auth_api, client, admin_url, org_id, alice, bob, group_id, database, mongodb, peer, stop, running,
+            auth_api,
+            client,
+            admin_url,
+            org_id,
+            alice,
+            bob,
+            group_id,
+            database,
+            mongodb,
+            peer,
+            stop,
+            running,
         };
         if !options.starts_without_database && !options.starts_without_auth_api {
             app.wait_until_ready().await;

@@ -52,7 +52,7 @@ struct DirectoryQuery {
 
 impl AuthApi {
     /// Starts it, knowing nobody.
-    pub(crate) async fn start() -> Arc<Self> {
+    pub(crate) fn start() -> Arc<Self> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let auth_api = Arc::new(Self {
@@ -164,9 +164,8 @@ impl AuthApi {
         let cursor = *self.head.borrow() + 1;
         let in_an_hour = time::OffsetDateTime::now_utc() + time::Duration::hours(1);
         let in_a_second = time::OffsetDateTime::now_utc() + time::Duration::seconds(1);
-        let format = |at: time::OffsetDateTime| {
-            at.format(&time::format_description::well_known::Rfc3339).unwrap()
-        };
+        let format =
+            |at: time::OffsetDateTime| at.format(&time::format_description::well_known::Rfc3339).unwrap();
         self.world().revocations.push(json!({
             "cursor": cursor.to_string(), "at": CREATED_AT, "kind": "subject", "value": user_id,
             "issued_before": format(in_a_second), "expires_at": format(in_an_hour),
@@ -215,19 +214,15 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/api/auth/groups/{id}/members", web::get().to(members));
 }
 
-/// Counts the call, and refuses it without the service's token.
-fn enter(request: &HttpRequest, auth_api: &AuthApi, scope: Option<&str>) -> Result<(), HttpResponse> {
+/// Counts the call, and says whether it comes with the service's token.
+fn enter(request: &HttpRequest, auth_api: &AuthApi, scope: Option<&str>) -> bool {
     let path = request.match_pattern().unwrap_or_default();
     *auth_api.world().calls.entry(path).or_default() += 1;
-    let Some(scope) = scope else { return Ok(()) };
+    let Some(scope) = scope else { return true };
     let header = request.headers().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or("");
     let claims = claims(header.trim_start_matches("Bearer ")).unwrap_or_default();
     let has_scope = claims["scope"].as_str().is_some_and(|scopes| scopes.split(' ').any(|it| it == scope));
-    if has_scope && claims["aud"] == json!(["auth-api"]) {
-        Ok(())
-    } else {
-        Err(HttpResponse::Unauthorized().finish())
-    }
+    has_scope && claims["aud"] == json!(["auth-api"])
 }
 
 fn claims(token: &str) -> Option<Value> {
@@ -235,7 +230,7 @@ fn claims(token: &str) -> Option<Value> {
 }
 
 async fn jwks(request: HttpRequest, auth_api: web::Data<AuthApi>) -> HttpResponse {
-    let _ = enter(&request, &auth_api, None);
+    enter(&request, &auth_api, None);
     HttpResponse::Ok().json(auth_api.issuer.jwks())
 }
 
@@ -244,7 +239,7 @@ async fn token(
     auth_api: web::Data<AuthApi>,
     form: web::Form<HashMap<String, String>>,
 ) -> HttpResponse {
-    let _ = enter(&request, &auth_api, None);
+    enter(&request, &auth_api, None);
     let scope = form.get("scope").map_or("", String::as_str);
     let token = auth_api.issuer.service("chat-api-service", scope).claim("aud", json!(["auth-api"])).sign();
     HttpResponse::Ok().json(json!({
@@ -257,8 +252,8 @@ async fn introspect(
     auth_api: web::Data<AuthApi>,
     form: web::Form<HashMap<String, String>>,
 ) -> HttpResponse {
-    if let Err(refusal) = enter(&request, &auth_api, Some("tokens:introspect")) {
-        return refusal;
+    if !enter(&request, &auth_api, Some("tokens:introspect")) {
+        return HttpResponse::Unauthorized().finish();
     }
     let Some(mut claims) = form.get("token").and_then(|token| claims(token)) else {
         return HttpResponse::Ok().json(json!({ "active": false }));
@@ -279,8 +274,8 @@ async fn revocations(
     auth_api: web::Data<AuthApi>,
     query: web::Query<FeedQuery>,
 ) -> HttpResponse {
-    if let Err(refusal) = enter(&request, &auth_api, Some("revocations:read")) {
-        return refusal;
+    if !enter(&request, &auth_api, Some("revocations:read")) {
+        return HttpResponse::Unauthorized().finish();
     }
     feed(&auth_api, &query, |world| &world.revocations, true).await
 }
@@ -290,8 +285,8 @@ async fn changes(
     auth_api: web::Data<AuthApi>,
     query: web::Query<FeedQuery>,
 ) -> HttpResponse {
-    if let Err(refusal) = enter(&request, &auth_api, Some("groups:read")) {
-        return refusal;
+    if !enter(&request, &auth_api, Some("groups:read")) {
+        return HttpResponse::Unauthorized().finish();
     }
     feed(&auth_api, &query, |world| &world.changes, false).await
 }
@@ -334,8 +329,8 @@ async fn directory(
     auth_api: web::Data<AuthApi>,
     query: web::Query<DirectoryQuery>,
 ) -> HttpResponse {
-    if let Err(refusal) = enter(&request, &auth_api, Some("groups:read")) {
-        return refusal;
+    if !enter(&request, &auth_api, Some("groups:read")) {
+        return HttpResponse::Unauthorized().finish();
     }
     let cursor = query.page.is_none().then(|| auth_api.head.borrow().to_string());
     let (groups, size) = {
@@ -359,8 +354,8 @@ async fn directory(
 }
 
 async fn group(request: HttpRequest, auth_api: web::Data<AuthApi>, id: web::Path<Uuid>) -> HttpResponse {
-    if let Err(refusal) = enter(&request, &auth_api, Some("groups:read")) {
-        return refusal;
+    if !enter(&request, &auth_api, Some("groups:read")) {
+        return HttpResponse::Unauthorized().finish();
     }
     match auth_api.group(*id) {
         Some(group) => HttpResponse::Ok().json(group),
@@ -369,8 +364,8 @@ async fn group(request: HttpRequest, auth_api: web::Data<AuthApi>, id: web::Path
 }
 
 async fn members(request: HttpRequest, auth_api: web::Data<AuthApi>, id: web::Path<Uuid>) -> HttpResponse {
-    if let Err(refusal) = enter(&request, &auth_api, Some("groups:read")) {
-        return refusal;
+    if !enter(&request, &auth_api, Some("groups:read")) {
+        return HttpResponse::Unauthorized().finish();
     }
     match auth_api.group(*id) {
         Some(_) => HttpResponse::Ok().json(auth_api.members(*id)),

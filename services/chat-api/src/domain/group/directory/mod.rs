@@ -1,29 +1,32 @@
 //! The groups and members of every organization in use, in memory: loaded on first use, kept current by one feed.
 
+mod load_limit;
+mod org;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use common_auth::{Principal, Tenant};
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 use tokio::{runtime::Handle, sync::watch};
 use uuid::Uuid;
 
+use self::{
+    load_limit::LoadLimit,
+    org::{Org, Pending, Phase},
+};
 use super::roster::{Group, Roster};
 use crate::clients::auth_api::{AuthApi, AuthApiError, Change, ChangeType};
 
 /// An organization that could not be loaded is not tried again for this long.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// The window of [`DirectorySettings::loads_per_caller`].
-const LOAD_WINDOW: Duration = Duration::from_mins(1);
-/// Callers whose loads are remembered; beyond it, those whose window is over are forgotten.
-const MAX_LOADERS: usize = 10_000;
 
 /// The bounds of the directory.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +71,7 @@ pub struct Directory {
     orgs: ArcSwap<HashMap<Uuid, Arc<Org>>>,
     /// Held while [`Directory::orgs`] is replaced, never while it is read.
     replacing: Mutex<()>,
-    loaders: Mutex<HashMap<String, (Instant, u32)>>,
+    limit: LoadLimit,
     /// Where the feed stands; none until it was asked. Nothing is loaded before, or changes could be missed.
     position: watch::Sender<Option<u64>>,
     started: Instant,
@@ -76,32 +79,6 @@ pub struct Directory {
     answered_at: AtomicU64,
     /// Loads outlive the request, and the worker thread, that started them.
     runtime: Handle,
-}
-
-/// One organization.
-struct Org {
-    roster: ArcSwapOption<Roster>,
-    state: Mutex<State>,
-    phase: watch::Sender<Phase>,
-    /// Seconds from [`Directory::started`] to the last use.
-    used_at: AtomicU64,
-}
-
-enum State {
-    /// Changes that come meanwhile are kept for afterwards.
-    Loading(Vec<Change>),
-    Loaded,
-    Failed(Instant),
-    /// No longer in the directory; whoever waits looks it up again.
-    Dropped,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Loading,
-    Loaded,
-    Failed,
-    Dropped,
 }
 
 impl DirectoryMetrics {
@@ -134,7 +111,7 @@ impl Directory {
             metrics,
             orgs: ArcSwap::default(),
             replacing: Mutex::default(),
-            loaders: Mutex::default(),
+            limit: LoadLimit::new(settings.loads_per_caller),
             position: watch::Sender::new(None),
             started: Instant::now(),
             answered_at: AtomicU64::new(0),
@@ -199,11 +176,8 @@ impl Directory {
     fn loaded(&self, org_id: Uuid, now: Duration) -> Option<Arc<Roster>> {
         let orgs = self.orgs.load();
         let org = orgs.get(&org_id)?;
-        // Written once a second: a line that every request writes would slow all of them.
-        if org.used_at.load(Ordering::Relaxed) != now.as_secs() {
-            org.used_at.store(now.as_secs(), Ordering::Relaxed);
-        }
-        org.roster.load_full()
+        org.touch(now);
+        org.roster()
     }
 
     async fn load_or_wait(
@@ -213,47 +187,35 @@ impl Directory {
     ) -> Result<Arc<Roster>, DirectoryError> {
         loop {
             let org = self.find_or_start(tenant.org_id(), caller)?;
-            let mut phase = org.phase.subscribe();
-            let ended = phase.wait_for(|phase| *phase != Phase::Loading).await.map(|phase| *phase);
-            match ended {
-                Ok(Phase::Loaded) => return org.roster.load_full().ok_or(DirectoryError::Unavailable),
-                Ok(Phase::Dropped) => tokio::task::yield_now().await,
-                Ok(Phase::Loading | Phase::Failed) | Err(_) => return Err(DirectoryError::Unavailable),
+            match org.ended().await {
+                Phase::Loaded => return org.roster().ok_or(DirectoryError::Unavailable),
+                Phase::Dropped => tokio::task::yield_now().await,
+                Phase::Loading | Phase::Failed => return Err(DirectoryError::Unavailable),
             }
         }
     }
 
     /// The organization's place in the directory; where there is none, a load is started, which ends whether or not anybody waits.
-    fn find_or_start(
-        self: &Arc<Self>,
-        org_id: Uuid,
-        caller: &Principal,
-    ) -> Result<Arc<Org>, DirectoryError> {
-        let replacing = lock(&self.replacing);
+    fn find_or_start(self: &Arc<Self>, org_id: Uuid, caller: &Principal) -> Result<Arc<Org>, DirectoryError> {
+        let replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (clock, now) = (Instant::now(), self.started.elapsed());
         if let Some(org) = self.orgs.load().get(&org_id)
-            && !org.may_be_tried_again()
+            && !org.may_be_tried_again(clock)
         {
             return Ok(Arc::clone(org));
         }
-        let caller = loader(caller);
-        self.count_load(&caller)?;
-        let org = Arc::new(Org {
-            roster: ArcSwapOption::empty(),
-            state: Mutex::new(State::Loading(Vec::new())),
-            phase: watch::Sender::new(Phase::Loading),
-            used_at: AtomicU64::new(self.started.elapsed().as_secs()),
-        });
-        let mut orgs = HashMap::clone(&self.orgs.load());
-        orgs.insert(org_id, Arc::clone(&org));
-        while orgs.len() > self.settings.max_orgs.max(1) {
-            let oldest = orgs
-                .iter()
-                .filter(|(id, _)| **id != org_id)
-                .min_by_key(|(_, org)| org.used_at.load(Ordering::Relaxed))
-                .map(|(id, _)| *id);
-            let Some(evicted) = oldest.and_then(|id| orgs.remove(&id)) else { break };
-            evicted.end(State::Dropped, Phase::Dropped);
+        let caller = LoadLimit::name(caller);
+        if !self.limit.take(&caller, clock) {
+            return Err(DirectoryError::TooManyLoads);
         }
+        let org = Arc::new(Org::loading(now));
+        let mut orgs = HashMap::clone(&self.orgs.load());
+        while orgs.len() >= self.settings.max_orgs.max(1) {
+            let oldest = orgs.iter().min_by_key(|(_, org)| org.used_at()).map(|(id, _)| *id);
+            let Some(evicted) = oldest.and_then(|id| orgs.remove(&id)) else { break };
+            evicted.drop_out();
+        }
+        orgs.insert(org_id, Arc::clone(&org));
         self.replace(orgs);
         drop(replacing);
         self.runtime.spawn(Arc::clone(self).load(org_id, Arc::clone(&org), caller));
@@ -264,11 +226,8 @@ impl Directory {
         self.metrics.loads.inc();
         if let Err(error) = self.try_load(org_id, &org).await {
             tracing::warn!(%error, "loading an organization's groups failed");
-            // Not the caller's fault: it must not be refused once auth-api is back.
-            if let Some((_, count)) = lock(&self.loaders).get_mut(&caller) {
-                *count = count.saturating_sub(1);
-            }
-            org.end(State::Failed(Instant::now() + RETRY_AFTER), Phase::Failed);
+            self.limit.give_back(&caller);
+            org.fail(Instant::now() + RETRY_AFTER);
         }
     }
 
@@ -280,19 +239,10 @@ impl Directory {
         }
         let listing = self.auth_api.list_groups(org_id).await?;
         let mut roster = Roster::new(listing.groups.into_iter().map(Group::from), listing.cursor);
-        loop {
-            let pending = match &mut *lock(&org.state) {
-                State::Loading(pending) if pending.is_empty() => None,
-                State::Loading(pending) => Some(std::mem::take(pending)),
-                // Dropped meanwhile: whoever waits has been told.
-                State::Loaded | State::Failed(_) | State::Dropped => return Ok(()),
-            };
-            if let Some(pending) = pending {
-                self.apply(org_id, &mut roster, &pending).await?;
-            } else if org.publish(&mut roster) {
-                return Ok(());
-            }
+        while let Pending::Changes(changes) = org.publish(&roster) {
+            self.apply(org_id, &mut roster, &changes).await?;
         }
+        Ok(())
     }
 
     /// Hands each organization its changes, and those that name none to all.
@@ -309,20 +259,12 @@ impl Directory {
             if own.is_empty() {
                 continue;
             }
-            match &mut *lock(&org.state) {
-                State::Loading(pending) => {
-                    pending.extend(own);
-                    continue;
-                }
-                State::Loaded => {}
-                State::Failed(_) | State::Dropped => continue,
-            }
-            let Some(current) = org.roster.load_full() else { continue };
+            let Some(current) = org.current(&own) else { continue };
             let mut roster = Roster::clone(&current);
             if let Err(error) = self.apply(*org_id, &mut roster, &own).await {
                 outcome = Err(error);
             }
-            org.roster.store(Some(Arc::new(roster)));
+            org.replace(roster);
         }
         outcome
     }
@@ -358,11 +300,11 @@ impl Directory {
 
     /// Forgets every organization: changes were missed, so each is loaded anew.
     fn drop_all(&self) {
-        let _replacing = lock(&self.replacing);
+        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         self.position.send_replace(None);
         let orgs = self.orgs.load_full();
         self.replace(HashMap::new());
-        orgs.values().for_each(|org| org.end(State::Dropped, Phase::Dropped));
+        orgs.values().for_each(|org| org.drop_out());
         tracing::warn!("the feed of changes has a gap: every organization is loaded anew");
     }
 
@@ -370,64 +312,6 @@ impl Directory {
         self.metrics.orgs.set(i64::try_from(orgs.len()).unwrap_or(i64::MAX));
         self.orgs.store(Arc::new(orgs));
     }
-
-    /// Bounds how much one caller can make auth-api and this memory work.
-    fn count_load(&self, caller: &str) -> Result<(), DirectoryError> {
-        let now = Instant::now();
-        let mut loaders = lock(&self.loaders);
-        if loaders.len() >= MAX_LOADERS {
-            loaders.retain(|_, (since, _)| now.duration_since(*since) < LOAD_WINDOW);
-        }
-        let (since, count) = loaders.entry(caller.to_owned()).or_insert((now, 0));
-        if now.duration_since(*since) >= LOAD_WINDOW {
-            (*since, *count) = (now, 0);
-        }
-        if *count >= self.settings.loads_per_caller {
-            return Err(DirectoryError::TooManyLoads);
-        }
-        *count += 1;
-        Ok(())
-    }
-}
-
-impl Org {
-    /// Puts the finished picture in place, unless more changes came or nobody wants it any more.
-    fn publish(&self, roster: &mut Roster) -> bool {
-        let mut state = lock(&self.state);
-        match &*state {
-            State::Loading(pending) if !pending.is_empty() => return false,
-            State::Loading(_) => {}
-            State::Loaded | State::Failed(_) | State::Dropped => return true,
-        }
-        self.roster.store(Some(Arc::new(std::mem::take(roster))));
-        *state = State::Loaded;
-        self.phase.send_replace(Phase::Loaded);
-        true
-    }
-
-    fn end(&self, state: State, phase: Phase) {
-        let mut current = lock(&self.state);
-        if !matches!(*current, State::Dropped) {
-            *current = state;
-            self.phase.send_replace(phase);
-        }
-    }
-
-    fn may_be_tried_again(&self) -> bool {
-        matches!(*lock(&self.state), State::Failed(until) if Instant::now() >= until)
-    }
-}
-
-/// Whose loads are counted together.
-fn loader(caller: &Principal) -> String {
-    match caller {
-        Principal::User(user) => user.user_id.to_string(),
-        Principal::Service(service) => service.client_id.clone(),
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn millis(duration: Duration) -> u64 {
