@@ -243,6 +243,8 @@ async fn refuse<W: Write>(stack: &Stack, told: &mut Narrator<W>, alice: &Session
     auth.group(Some(&carol.access_token), settings.group_id).await?.expect_error(404, "not_found")?;
     chat.send(&carol.access_token, settings.group_id, "Let me in").await?.expect_error(404, "not_found")?;
     told.check(true, "Carol of another organization: 404, as if the group did not exist")?;
-    let own = chat.history(&carol.access_token, settings.carol_group_id, "").await?;
-    told.check(own.status == 200, "in her own group Carol reads and writes as ever")
+    let own =
+        chat.send(&carol.access_token, settings.carol_group_id, "Hello, my own group").await?.expect(201)?;
+    let read = chat.message(&carol.access_token, settings.carol_group_id, own.text_at("/id")?).await?;
+    told.check(read.status == 200, "in her own group Carol writes and reads: 201, 200")
 }

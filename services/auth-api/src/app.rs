@@ -203,7 +203,7 @@ async fn close_when_draining<B: MessageBody + 'static>(
     Ok(response)
 }
 
-/// `ALLOWED_ORIGINS` may call with credentials; nobody else may read an answer.
+/// `ALLOWED_ORIGINS` may call with a bearer token, never with the cookie; nobody else may read an answer.
 fn cors(origins: Origins) -> Cors {
     Cors::default()
         .allowed_origin_fn(move |origin, _| origin.to_str().is_ok_and(|origin| origins.allow(origin)))
@@ -218,7 +218,6 @@ fn cors(origins: Origins) -> Cors {
             header::WWW_AUTHENTICATE,
             header::RETRY_AFTER,
         ])
-        .supports_credentials()
         .max_age(600)
 }
 

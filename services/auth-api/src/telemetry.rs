@@ -28,6 +28,20 @@ const SERVICE: &str = env!("CARGO_PKG_NAME");
 /// The longest that the last spans may keep the process from ending.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Libraries that log secrets below `info`, whatever `RUST_LOG` says.
+const TALKATIVE: [&str; 10] = [
+    "actix_http",
+    "actix_web",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "mongodb",
+    "oauth2",
+    "postgres_types",
+    "reqwest",
+    "tokio_postgres",
+];
+
 /// How a log line looks (`LOG_FORMAT`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -88,7 +102,7 @@ impl Telemetry {
             .as_ref()
             .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(SERVICE)));
         tracing_subscriber::registry()
-            .with(EnvFilter::try_new(filter)?)
+            .with(discreet(EnvFilter::try_new(filter)?))
             .with(lines)
             .with(spans)
             .try_init()?;
@@ -203,6 +217,14 @@ pub fn trace_headers() -> reqwest::header::HeaderMap {
         propagator.inject_context(&context, &mut Outgoing(&mut headers));
     });
     headers
+}
+
+/// Keeps quiet those who would write down what they carry: statements' values, headers, bodies.
+fn discreet(filter: EnvFilter) -> EnvFilter {
+    TALKATIVE
+        .iter()
+        .filter_map(|target| format!("{target}=info").parse().ok())
+        .fold(filter, EnvFilter::add_directive)
 }
 
 fn trace_exporter() -> Result<Option<SdkTracerProvider>, TelemetryError> {

@@ -68,9 +68,9 @@ async fn a_refresh_token_works_once_and_its_reuse_ends_the_session() {
     let third = stack.auth.refresh(second_token).await.unwrap().expect(200).unwrap();
     stack.chat.groups(third.text_at("/access_token").ok()).await.unwrap().expect(200).unwrap();
     // Two generations old: no network hiccup explains that.
-    stack.auth.refresh(&session.refresh_token).await.unwrap().expect(401).unwrap();
+    stack.auth.refresh(&session.refresh_token).await.unwrap().expect_error(400, "invalid_grant").unwrap();
     let newest = third.text_at("/refresh_token").unwrap();
-    stack.auth.refresh(newest).await.unwrap().expect(401).unwrap();
+    stack.auth.refresh(newest).await.unwrap().expect_error(400, "invalid_grant").unwrap();
     let access = third.text_at("/access_token").unwrap();
     e2e::wait::until(SOON, "chat-api refuses the stolen session", async || {
         Ok(stack.chat.groups(Some(access)).await?.status == 401)
@@ -93,7 +93,7 @@ async fn a_logged_out_token_is_refused_at_chat_api_within_three_seconds() {
     })
     .await
     .unwrap();
-    stack.auth.refresh(&session.refresh_token).await.unwrap().expect(401).unwrap();
+    stack.auth.refresh(&session.refresh_token).await.unwrap().expect_error(400, "invalid_grant").unwrap();
     let cookie = stack.auth.peer.get("/auth/me").header("cookie", &session.cookie).send().await.unwrap();
     assert_eq!(cookie.status, 401, "the cookie outlived the session: {}", cookie.text);
     stack.chat.groups(Some(&other.access_token)).await.unwrap().expect(200).unwrap();

@@ -165,7 +165,7 @@ impl Clients {
         {
             return Ok(known);
         }
-        if client_id.len() > MAX_CLIENT_ID_BYTES {
+        if client_id.parse::<ClientId>().is_err() {
             return Ok(None);
         }
         let forgotten = self.forgotten.load(Ordering::Acquire);

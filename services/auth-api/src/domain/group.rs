@@ -10,9 +10,32 @@ use super::{
     change::{Change, ChangeKind},
     feed,
 };
-use crate::store::{self, StoreError};
+use crate::store::{
+    self, StoreError,
+    group::{GroupMemberRecord, GroupRecord},
+};
 
-pub use crate::store::group::{GroupMemberRecord as GroupMember, GroupRecord as Group};
+/// A group, as its organization sees it.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub id: Uuid,
+    pub org_id: Uuid,
+    pub name: String,
+    pub description: String,
+    pub created_by: Option<Uuid>,
+    pub created_at: OffsetDateTime,
+    pub updated_at: OffsetDateTime,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug)]
+pub struct GroupMember {
+    pub user_id: Uuid,
+    pub username: String,
+    pub email: String,
+    pub role: String,
+    pub joined_at: OffsetDateTime,
+}
 
 /// A group's name: trimmed, 1 to 100 characters, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +87,32 @@ const MAX_NAME_CHARS: usize = 100;
 /// Groups in a page of the directory.
 const DIRECTORY_PAGE: i64 = 200;
 
+impl From<GroupRecord> for Group {
+    fn from(record: GroupRecord) -> Self {
+        Self {
+            id: record.id,
+            org_id: record.org_id,
+            name: record.name,
+            description: record.description,
+            created_by: record.created_by,
+            created_at: record.created_at,
+            updated_at: record.updated_at,
+        }
+    }
+}
+
+impl From<GroupMemberRecord> for GroupMember {
+    fn from(record: GroupMemberRecord) -> Self {
+        Self {
+            user_id: record.user_id,
+            username: record.username,
+            email: record.email,
+            role: record.role,
+            joined_at: record.joined_at,
+        }
+    }
+}
+
 impl std::str::FromStr for GroupName {
     type Err = InvalidGroupName;
 
@@ -96,7 +145,7 @@ pub async fn get_group_details(
 ) -> Result<Group, GroupError> {
     let connection = identity.db.connection().await?;
     let group = store::group::find_for_user(tenant, &connection, group_id, user_id).await?;
-    group.ok_or(GroupError::NotFound)
+    group.map(Into::into).ok_or(GroupError::NotFound)
 }
 
 /// The group, for a service that may see the organization.
@@ -106,7 +155,8 @@ pub async fn get_group_details_admin(
     group_id: Uuid,
 ) -> Result<Group, GroupError> {
     let connection = identity.db.connection().await?;
-    store::group::find(tenant, &connection, group_id).await?.ok_or(GroupError::NotFound)
+    let group = store::group::find(tenant, &connection, group_id).await?;
+    group.map(Into::into).ok_or(GroupError::NotFound)
 }
 
 /// The members of the group, for a member of its organization.
@@ -117,7 +167,7 @@ pub async fn get_group_members(
     user_id: Uuid,
 ) -> Result<Vec<GroupMember>, GroupError> {
     get_group_details(identity, tenant, group_id, user_id).await?;
-    Ok(store::group::list_members(tenant, &identity.db.connection().await?, group_id).await?)
+    list_members(identity, tenant, group_id).await
 }
 
 /// The members of the group, for a service that may see the organization.
@@ -127,7 +177,16 @@ pub async fn get_group_members_admin(
     group_id: Uuid,
 ) -> Result<Vec<GroupMember>, GroupError> {
     get_group_details_admin(identity, tenant, group_id).await?;
-    Ok(store::group::list_members(tenant, &identity.db.connection().await?, group_id).await?)
+    list_members(identity, tenant, group_id).await
+}
+
+async fn list_members(
+    identity: &Identity,
+    tenant: Tenant,
+    group_id: Uuid,
+) -> Result<Vec<GroupMember>, GroupError> {
+    let members = store::group::list_members(tenant, &identity.db.connection().await?, group_id).await?;
+    Ok(members.into_iter().map(Into::into).collect())
 }
 
 /// The tenant that a request about one group is for. A service that names none means the group's own, if it may.
@@ -156,6 +215,7 @@ pub async fn list(
 ) -> Result<Listing<Group>, GroupError> {
     let connection = identity.db.connection().await?;
     let items = store::group::list(tenant, &connection, after, limit + 1).await?;
+    let items = items.into_iter().map(Group::from).collect();
     Ok(cut(items, limit, |group| group.id))
 }
 
@@ -183,7 +243,7 @@ pub async fn directory(
         while let Some(member) = members.next_if(|member| member.group_id == group.id) {
             of_group.push((member.user_id, member.role));
         }
-        groups.push((group, of_group));
+        groups.push((group.into(), of_group));
     }
     Ok(DirectoryPage { groups, next, cursor })
 }
@@ -201,7 +261,7 @@ pub async fn create(
     let transaction = connection.transaction().await?;
     let now = store::clock(&transaction).await?;
     let org_id = tenant.org_id();
-    let group = Group {
+    let group = GroupRecord {
         id: Uuid::now_v7(),
         org_id,
         name: name.0,
@@ -220,7 +280,7 @@ pub async fn create(
         added.with_role(GroupRole::Admin.name()),
     ];
     feed::publish(transaction, identity, Vec::new(), changes).await?;
-    Ok(group)
+    Ok(group.into())
 }
 
 /// Adds a member or sets its role; true where it is new.
@@ -239,7 +299,7 @@ pub async fn add_member(
     store::group::find(tenant, &transaction, group_id).await?.ok_or(GroupError::NotFound)?;
     let before = add(tenant, &transaction, group_id, user_id, role, now).await?;
     let member = store::group::find_member(tenant, &transaction, group_id, user_id).await?;
-    let member = member.ok_or(GroupError::NotFound)?;
+    let member = GroupMember::from(member.ok_or(GroupError::NotFound)?);
     let kind = match before.as_deref() {
         None => ChangeKind::MemberAdded,
         Some(before) if before == role.name() => return Ok((member, false)),

@@ -1,7 +1,7 @@
 //! What a token is worth now (RFC 7662), and taking it back (RFC 7009).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use common_auth::{AccessTokenClaims, Principal};
+use common_auth::{AccessTokenClaims, Principal, extract::Right};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -15,8 +15,7 @@ use super::{
     role::TokensIntrospect,
     token::{RefreshToken, parse_refresh_token},
 };
-use crate::store::{self, StoreError, family::FamilyRecord, revocation::TokenFacts};
-use common_auth::extract::Right;
+use crate::store::{self, Executor, StoreError, family::FamilyRecord, revocation::TokenFacts};
 
 /// Longer texts are no tokens of ours.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -72,7 +71,7 @@ pub async fn introspect(
     token: &SecretString,
 ) -> Result<Option<Active>, StoreError> {
     if RefreshToken::is_like(token.expose_secret()) {
-        let Some(family) = find_family(identity, token).await? else { return Ok(None) };
+        let Some((family, true)) = find_family(identity, token).await? else { return Ok(None) };
         let is_seen = asker.may_see(&family.client_id, &family.user_id.to_string());
         return Ok(is_seen.then(|| Active::Refresh(Box::new(family))));
     }
@@ -81,18 +80,7 @@ pub async fn introspect(
     if now.unix_timestamp() >= claims.exp || !asker.may_see(&claims.client_id, &claims.sub) {
         return Ok(None);
     }
-    let connection = identity.db.connection().await?;
-    let family = claims.sid.map(|sid| sid.to_string());
-    let facts = TokenFacts {
-        jti: &claims.jti,
-        subject: &claims.sub,
-        client_id: &claims.client_id,
-        family: family.as_deref(),
-        org_id: claims.org_id,
-        kid: &kid,
-        issued_at: OffsetDateTime::from_unix_timestamp(claims.iat).unwrap_or(now),
-    };
-    let is_revoked = store::revocation::is_revoked(&connection, facts, now).await?;
+    let is_revoked = is_revoked(&identity.db.connection().await?, &kid, &claims, now).await?;
     Ok((!is_revoked).then(|| Active::Access(Box::new(claims))))
 }
 
@@ -107,7 +95,7 @@ pub async fn revoke(
     if RefreshToken::is_like(token.expose_secret()) {
         return revoke_family(identity, client, token, circumstances).await;
     }
-    let Some((_, claims)) = verify(identity, token.expose_secret()) else { return Ok(()) };
+    let Some((kid, claims)) = verify(identity, token.expose_secret()) else { return Ok(()) };
     if claims.client_id != client.client_id {
         return Err(RevokeError::OtherClient);
     }
@@ -115,7 +103,8 @@ pub async fn revoke(
     let transaction = connection.transaction().await?;
     let now = store::clock(&transaction).await?;
     let end = OffsetDateTime::from_unix_timestamp(claims.exp).unwrap_or(now);
-    if end <= now {
+    // One entry is enough; more would only make those of the same owner be replaced by one about everything.
+    if end <= now || is_revoked(&transaction, &kid, &claims, now).await? {
         return Ok(());
     }
     let owner = match claims.sub.parse() {
@@ -129,13 +118,33 @@ pub async fn revoke(
     Ok(feed::publish(transaction, identity, vec![revocation], Vec::new()).await?)
 }
 
+async fn is_revoked(
+    db: &impl Executor,
+    kid: &str,
+    claims: &AccessTokenClaims,
+    now: OffsetDateTime,
+) -> Result<bool, StoreError> {
+    let family = claims.sid.map(|sid| sid.to_string());
+    let facts = TokenFacts {
+        jti: &claims.jti,
+        subject: &claims.sub,
+        client_id: &claims.client_id,
+        family: family.as_deref(),
+        org_id: claims.org_id,
+        kid,
+        issued_at: OffsetDateTime::from_unix_timestamp(claims.iat).unwrap_or(now),
+    };
+    store::revocation::is_revoked(db, facts, now).await
+}
+
 async fn revoke_family(
     identity: &Identity,
     client: &Client,
     token: &SecretString,
     circumstances: &Circumstances,
 ) -> Result<(), RevokeError> {
-    let Some(family) = find_family(identity, token).await? else { return Ok(()) };
+    // Its predecessor too: the answer of a refresh may have been lost, and within the grace it still works.
+    let Some((family, _)) = find_family(identity, token).await? else { return Ok(()) };
     if family.client_id != client.client_id {
         return Err(RevokeError::OtherClient);
     }
@@ -154,8 +163,11 @@ async fn revoke_family(
         .await?)
 }
 
-/// The family of a refresh token that counts: genuine, the latest, neither ended nor revoked.
-async fn find_family(identity: &Identity, token: &SecretString) -> Result<Option<FamilyRecord>, StoreError> {
+/// The family of a genuine refresh token, if it is neither ended nor revoked, and whether the token is its latest.
+async fn find_family(
+    identity: &Identity,
+    token: &SecretString,
+) -> Result<Option<(FamilyRecord, bool)>, StoreError> {
     let Ok(token) = parse_refresh_token(token) else { return Ok(None) };
     let connection = identity.db.connection().await?;
     let Some(family) = store::family::find(&connection, token.family_id).await? else { return Ok(None) };
@@ -163,7 +175,7 @@ async fn find_family(identity: &Identity, token: &SecretString) -> Result<Option
     let is_live = !family.is_revoked && now < family.expires_at && now < family.idle_expires_at;
     let is_latest = token.generation == family.generation;
     let is_genuine = token.is_genuine(&identity.secrets, &family).unwrap_or(false);
-    Ok((is_live && is_latest && is_genuine).then_some(family))
+    Ok((is_live && is_genuine).then_some((family, is_latest)))
 }
 
 /// The key and the claims of an access token that we signed, whatever its age and audience.

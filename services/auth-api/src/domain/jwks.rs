@@ -1,6 +1,6 @@
 //! The signing keys in memory: what signs, what is published, and the finished JWKS (RFC 7517).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -15,15 +15,22 @@ use josekit::{
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
 
 use super::key_encryption::{KeyEncryptionKeys, Sealed};
 use crate::store::signing_key::SigningKeyRecord;
 
 const KEY_BITS: u32 = 2048;
+/// How long this service's own verifier waits for the first keys; less than it gives a fetch.
+const FIRST_LOAD: Duration = Duration::from_millis(1200);
 
 /// The keys of this replica. Reading takes no lock; a reload replaces everything at once.
 #[derive(Default)]
-pub struct KeyRing(ArcSwap<Ring>);
+pub struct KeyRing {
+    ring: ArcSwap<Ring>,
+    /// Wakes whoever waits for the first keys.
+    loaded: Notify,
+}
 
 /// One consistent view of the keys.
 #[derive(Default)]
@@ -71,7 +78,19 @@ pub enum KeyError {
 impl KeyRing {
     /// The current view.
     pub fn load(&self) -> Arc<Ring> {
-        self.0.load_full()
+        self.ring.load_full()
+    }
+
+    /// Waits until there are keys.
+    async fn until_loaded(&self) -> Arc<Ring> {
+        loop {
+            let notified = self.loaded.notified();
+            let ring = self.load();
+            if !ring.keys.is_empty() {
+                return ring;
+            }
+            notified.await;
+        }
     }
 
     /// Takes over what the database says; true where something changed.
@@ -80,7 +99,7 @@ impl KeyRing {
         records: &[SigningKeyRecord],
         secrets: &KeyEncryptionKeys,
     ) -> Result<bool, KeyError> {
-        let old = self.0.load();
+        let old = self.ring.load();
         let active = records.iter().find(|record| record.state == "active").map(|record| record.kid.as_str());
         let is_same = records.len() == old.keys.len()
             && records.iter().all(|record| old.keys.contains_key(&record.kid))
@@ -97,16 +116,19 @@ impl KeyRing {
             keys.insert(record.kid.clone(), key);
         }
         let signing = active.and_then(|kid| keys.get(kid)).map(Arc::clone);
+        // The newest first: whoever looks at a bounded number of keys sees those that sign and will sign.
+        let newest_first = records.iter().rev();
         let published: Vec<&Map<String, Value>> =
-            records.iter().filter_map(|record| keys.get(&record.kid)).map(|key| &key.public).collect();
+            newest_first.filter_map(|record| keys.get(&record.kid)).map(|key| &key.public).collect();
         let jwks = Arc::new(Document::of_json(&json!({ "keys": published })));
-        self.0.store(Arc::new(Ring { keys, signing, jwks }));
+        self.ring.store(Arc::new(Ring { keys, signing, jwks }));
+        self.loaded.notify_waiters();
         Ok(true)
     }
 
     /// Signs an access token (RFC 9068).
     pub fn sign(&self, claims: &AccessTokenClaims) -> Result<String, KeyError> {
-        let ring = self.0.load();
+        let ring = self.ring.load();
         let key = ring.signing.as_ref().ok_or(KeyError::None)?;
         let unusable = |error: &dyn ToString| KeyError::Unusable(key.kid.clone(), error.to_string());
         let (signer, header) = key.signer.as_ref().ok_or_else(|| unusable(&"it has no private part"))?;
@@ -201,11 +223,10 @@ pub struct OwnKeys(pub Arc<KeyRing>);
 
 impl JwksSource for OwnKeys {
     fn fetch(&self, _forced: bool) -> BoxFuture<'_, Result<Fetched, SourceError>> {
-        let ring = self.0.load();
         Box::pin(async move {
-            if ring.keys.is_empty() {
+            let Ok(ring) = tokio::time::timeout(FIRST_LOAD, self.0.until_loaded()).await else {
                 return Err(SourceError::Unavailable("the keys are not loaded yet".to_owned()));
-            }
+            };
             let keys = serde_json::from_str(&ring.jwks.body);
             keys.map(Fetched::Keys).map_err(|error| SourceError::Unusable(error.to_string()))
         })

@@ -310,7 +310,7 @@ mod tests {
         );
         let announced =
             [key("a", "active"), SigningKeyRecord { served_at: Some(at(5000)), ..key("b", "next") }];
-        assert_eq!(plan(&announced, &[new.clone()], SETTINGS, at(5099)), None);
+        assert_eq!(plan(&announced, std::slice::from_ref(&new), SETTINGS, at(5099)), None);
         assert_eq!(plan(&announced, &[old, new.clone()], SETTINGS, at(5100)), None);
         let switch = Step::Switch { next: "b".to_owned(), active: Some("a".to_owned()) };
         assert_eq!(plan(&announced, &[new], SETTINGS, at(5100)), Some(switch));

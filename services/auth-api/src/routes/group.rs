@@ -251,6 +251,10 @@ pub(super) async fn create_group(
         .name
         .parse()
         .map_err(|error: group::InvalidGroupName| ApiError::Validation(error.to_string()))?;
+    let is_plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    if !body.description.chars().all(is_plain) {
+        return Err(ApiError::Validation("description has no control characters".to_owned()));
+    }
     if body.description.chars().count() > MAX_DESCRIPTION_CHARS {
         return Err(ApiError::Validation(format!(
             "description has at most {MAX_DESCRIPTION_CHARS} characters"

@@ -69,14 +69,18 @@ pub(super) struct RevocationPageResponse {
 pub(super) async fn revoke_token(
     identity: Data<Identity>,
     request: HttpRequest,
-    form: Form,
+    form: Result<Form, OAuthError>,
 ) -> Result<HttpResponse, OAuthError> {
-    let credentials = client_credentials(&request, &form)?.ok_or(OAuthError::InvalidClient)?;
+    // Who asks is settled first: a stranger is not told what is wrong with the body.
+    let nothing = Form::default();
+    let credentials = client_credentials(&request, form.as_ref().unwrap_or(&nothing))?;
+    let credentials = credentials.ok_or(OAuthError::InvalidClient)?;
     let client = identity.clients.authenticate(&identity.db, &credentials, OffsetDateTime::now_utc()).await;
     let client = client.map_err(|error| match error {
         ClientError::Refused => OAuthError::InvalidClient,
         ClientError::Store(error) => error.into(),
     })?;
+    let form = form?;
     let token = form.secret("token").ok_or(OAuthError::InvalidRequest("token is missing"))?;
     introspection::revoke(&identity, &client, &token, &circumstances(&request)).await?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).finish())

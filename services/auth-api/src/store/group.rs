@@ -164,7 +164,7 @@ pub async fn upsert_member(
     role: &str,
     now: OffsetDateTime,
 ) -> Result<Option<String>, StoreError> {
-    let sql = "WITH before AS (SELECT role FROM group_members WHERE group_id = $1 AND user_id = $2 FOR UPDATE), \
+    let sql = "WITH before AS (SELECT role FROM group_members WHERE group_id = $1 AND user_id = $2), \
                written AS (INSERT INTO group_members (group_id, user_id, org_id, role, joined_at) VALUES ($1, $2, $3, $4, $5) \
                ON CONFLICT (group_id, user_id) DO UPDATE SET role = excluded.role RETURNING 1) \
                SELECT (SELECT role FROM before) FROM written";

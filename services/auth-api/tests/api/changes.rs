@@ -6,27 +6,24 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::helpers::{
-    TestApp,
-    fixtures::{BOUND, BOUND_ELSEWHERE, ERIN, WEAK},
+    TestApp, credentials,
+    fixtures::{BOUND, BOUND_ELSEWHERE, DORA, ERIN, WEAK},
     process,
-    wait::{until, within},
+    wait::until,
 };
 
-/// The lock under which cursors are taken.
-const FEED_LOCK: i64 = 0x6175_7468_0003;
-
-async fn reader(app: &TestApp) -> String {
+pub async fn reader(app: &TestApp) -> String {
     app.scoped_token(&app.demo_client("chat-api-service").await, "groups:read").await
 }
 
-async fn head(app: &TestApp, token: &str) -> String {
+pub async fn head(app: &TestApp, token: &str) -> String {
     let answer = app.changes(token, "").await.expect(200);
     assert!(answer.list_at("/items").is_empty(), "without a cursor there is only the head: {}", answer.text);
     answer.text_at("/next").to_owned()
 }
 
 /// The numbers of the items' cursors.
-fn cursors(items: &[Value]) -> Vec<i64> {
+pub fn cursors(items: &[Value]) -> Vec<i64> {
     items.iter().map(|item| item["cursor"].as_str().expect("a cursor").parse().expect("a number")).collect()
 }
 
@@ -86,6 +83,19 @@ async fn a_member_removed_from_the_org_is_told_for_each_group() {
 }
 
 #[tokio::test]
+async fn a_disabled_user_is_told_to_each_of_its_orgs() {
+    let app = TestApp::spawn().await;
+    let token = reader(&app).await;
+    let start = head(&app, &token).await;
+    assert_eq!(process::run_on(&app.database, &["users", "disable", DORA]).await.code, Some(0));
+    let answer = app.changes(&token, &format!("after={start}")).await.expect(200);
+    let mut expected = vec![app.org_id().await.to_string(), app.other_org_id().await.to_string()];
+    expected.sort();
+    assert_eq!(answer.each("/items", "/org_id"), expected);
+    assert_eq!(answer.each("/items", "/type"), ["user.disabled", "user.disabled"]);
+}
+
+#[tokio::test]
 async fn a_page_has_at_most_limit_entries_and_next_goes_on() {
     let app = TestApp::spawn().await;
     let token = reader(&app).await;
@@ -106,120 +116,6 @@ async fn a_page_has_at_most_limit_entries_and_next_goes_on() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_took_its_cursor_first_is_read_first() {
-    let app = TestApp::spawn().await;
-    let token = reader(&app).await;
-    let start = head(&app, &token).await;
-    let alice = app.login(&app.alice().await).await.access_token;
-    // One that has its cursor and is slow to commit.
-    let mut slow = app.database.client().await;
-    let slow = slow.transaction().await.unwrap();
-    slow.execute("SELECT pg_advisory_xact_lock($1)", &[&FEED_LOCK]).await.unwrap();
-    let sql = "INSERT INTO changes (cursor, at, type, org_id) VALUES (nextval('feed_cursors'), now(), 'group.updated', $1)";
-    slow.execute(sql, &[&app.org_id().await]).await.unwrap();
-    // One that comes later and would be done earlier.
-    let body = json!({ "name": "Quick" });
-    let quick = app.create_group(&alice, &body);
-    let observe = async {
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'";
-        within(Duration::from_millis(600), "the second waits for the first", async || {
-            (app.database.number(waiting).await > 0).then_some(())
-        })
-        .await;
-        let early = app.changes(&token, &format!("after={start}")).await.expect(200);
-        assert!(early.list_at("/items").is_empty(), "{}", early.text);
-        slow.commit().await.unwrap();
-    };
-    let (made, ()) = tokio::join!(quick, observe);
-    made.expect(201);
-    let answer = app.changes(&token, &format!("after={start}")).await.expect(200);
-    let types: Vec<&str> =
-        answer.list_at("/items").iter().map(|item| item["type"].as_str().unwrap()).collect();
-    assert_eq!(types, ["group.updated", "group.created", "member.added"]);
-}
-
-#[tokio::test]
-async fn two_transactions_committed_in_reverse_come_in_commit_order() {
-    use auth_api::{
-        domain::{
-            Identity,
-            change::{Change, ChangeKind},
-            feed,
-        },
-        store,
-    };
-
-    let app = TestApp::spawn().await;
-    let token = reader(&app).await;
-    let start = head(&app, &token).await;
-    let identity = identity(&app);
-    let (org, first_user, second_user) = (app.org_id().await, app.alice().await.id, app.bob().await.id);
-    let (mut one, mut two) =
-        (identity.db.connection().await.unwrap(), identity.db.connection().await.unwrap());
-    let (first, second) = (one.transaction().await.unwrap(), two.transaction().await.unwrap());
-    // Both have begun and done something before either publishes.
-    store::clock(&first).await.unwrap();
-    store::clock(&second).await.unwrap();
-    let publish = async |transaction: store::Transaction<'_>, identity: &Identity, user| {
-        let change = Change::of_user(ChangeKind::OrgMemberAdded, org, user).with_role("member");
-        feed::publish(transaction, identity, Vec::new(), vec![change]).await.unwrap();
-    };
-    publish(second, &identity, second_user).await;
-    let early = app.changes(&token, &format!("after={start}")).await.expect(200);
-    assert_eq!(early.each("/items", "/user_id"), [second_user.to_string()]);
-    publish(first, &identity, first_user).await;
-    let rest = app.changes(&token, &format!("after={}", early.text_at("/next"))).await.expect(200);
-    assert_eq!(rest.each("/items", "/user_id"), [first_user.to_string()]);
-    assert!(cursors(early.list_at("/items")) < cursors(rest.list_at("/items")));
-}
-
-/// The use cases on the test's database, without a server around them.
-fn identity(app: &TestApp) -> auth_api::domain::Identity {
-    let mut settings = process::base_settings();
-    settings.extend(app.database.settings(None));
-    let pairs = settings.iter().map(|(name, value)| (*name, value.as_str()));
-    let config = auth_api::config::Config::from_pairs(pairs).unwrap();
-    auth_api::domain::Identity::new(&config, &prometheus::Registry::new()).unwrap()
-}
-
-#[tokio::test]
-async fn a_reader_beside_many_writers_misses_nothing_and_sees_nothing_twice() {
-    let app = TestApp::spawn().await;
-    let replica = TestApp::with().on(&app.database).spawn().await;
-    let token = reader(&app).await;
-    let start = head(&app, &token).await;
-    let alice = app.login(&app.alice().await).await.access_token;
-    let writers =
-        join_all(
-            (0..24).map(|number| {
-                let writer = if number % 2 == 0 { &app } else { &replica };
-                let alice = &alice;
-                async move {
-                    writer.create_group(alice, &json!({ "name": format!("Group {number}") })).await.status
-                }
-            }),
-        );
-    let reading = async {
-        let (mut seen, mut after) = (Vec::new(), start.clone());
-        while seen.len() < 48 {
-            let page = app.changes(&token, &format!("after={after}&limit=5&wait=5")).await.expect(200);
-            assert!(!page.list_at("/items").is_empty(), "{} of 48 were seen", seen.len());
-            seen.extend(cursors(page.list_at("/items")));
-            page.text_at("/next").clone_into(&mut after);
-        }
-        seen
-    };
-    let (statuses, seen) = tokio::join!(writers, reading);
-    assert!(statuses.iter().all(|status| *status == 201), "{statuses:?}");
-    assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
-    let after: i64 = start.parse().unwrap();
-    assert_eq!(
-        app.database.number(&format!("SELECT count(*) FROM changes WHERE cursor > {after}")).await,
-        48
-    );
-}
-
-#[tokio::test]
 async fn a_waiting_reader_hears_within_a_second_also_from_another_replica() {
     let app = TestApp::spawn().await;
     let replica = TestApp::with().on(&app.database).spawn().await;
@@ -227,7 +123,7 @@ async fn a_waiting_reader_hears_within_a_second_also_from_another_replica() {
     let alice = app.login(&app.alice().await).await.access_token;
     for writer in [&app, &replica] {
         let query = format!("after={}&wait=25", head(&app, &token).await);
-        let waiting = async {
+        let reading = async {
             let answer = app.changes(&token, &query).await.expect(200);
             (answer, Instant::now())
         };
@@ -236,7 +132,7 @@ async fn a_waiting_reader_hears_within_a_second_also_from_another_replica() {
             writer.create_group(&alice, &json!({ "name": "News" })).await.expect(201);
             Instant::now()
         };
-        let ((answer, heard), written) = tokio::join!(waiting, writing);
+        let ((answer, heard), written) = tokio::join!(reading, writing);
         assert!(!answer.list_at("/items").is_empty(), "{}", answer.text);
         assert!(heard.saturating_duration_since(written) < Duration::from_secs(1), "{:?}", heard - written);
     }
@@ -309,8 +205,8 @@ async fn a_query_that_makes_no_sense_is_400() {
 #[tokio::test]
 async fn a_service_hears_only_of_its_own_orgs() {
     let app = TestApp::spawn().await;
-    let here = app.service_token(&app.client(BOUND)).await;
-    let elsewhere = app.service_token(&app.client(BOUND_ELSEWHERE)).await;
+    let here = app.service_token(&credentials(BOUND)).await;
+    let elsewhere = app.service_token(&credentials(BOUND_ELSEWHERE)).await;
     let (start_here, start_elsewhere) = (head(&app, &here).await, head(&app, &elsewhere).await);
     let alice = app.login(&app.alice().await).await.access_token;
     app.create_group(&alice, &json!({ "name": "Ours" })).await.expect(201);
@@ -324,7 +220,7 @@ async fn a_service_hears_only_of_its_own_orgs() {
 #[tokio::test]
 async fn it_is_for_services_with_groups_read() {
     let app = TestApp::spawn().await;
-    let weak = app.service_token(&app.client(WEAK)).await;
+    let weak = app.service_token(&credentials(WEAK)).await;
     app.changes(&weak, "").await.problem(403, "insufficient_scope");
     let alice = app.login(&app.alice().await).await.access_token;
     assert_eq!(app.changes(&alice, "").await.status, 403);
@@ -339,7 +235,7 @@ async fn old_changes_are_swept_and_their_cursors_expire() {
     app.create_group(&alice, &json!({ "name": "Old" })).await.expect(201);
     let next = head(&app, &token).await;
     app.database.execute("UPDATE changes SET at = now() - interval '25 hours'").await;
-    auth_api::domain::retention::sweep(&identity(&app)).await.unwrap();
+    auth_api::domain::retention::sweep(&app.identity().await).await.unwrap();
     assert_eq!(app.database.number("SELECT count(*) FROM changes").await, 0);
     app.changes(&token, &format!("after={start}")).await.problem(410, "cursor_expired");
     assert_eq!(head(&app, &token).await, next);

@@ -6,7 +6,7 @@ use reqwest::RequestBuilder;
 use serde_json::json;
 
 use crate::helpers::{
-    Answer, Ask, CutProxy, TestApp, TestDatabase,
+    Answer, Ask, CutProxy, TestApp, TestDatabase, credentials,
     fixtures::{BOUND, BROAD},
     wait::until,
 };
@@ -30,7 +30,7 @@ impl Scene {
         let app = TestApp::with().through(&proxy).spawn().await;
         let session = app.login(&app.alice().await).await;
         let service = app.service_token(&app.demo_client("chat-api-service").await).await;
-        app.service_token(&app.client(BOUND)).await;
+        app.service_token(&credentials(BOUND)).await;
         let group = app.group_id().await;
         // Both tokens are known to the verifier.
         app.group(&service, group).await.expect(200);
@@ -44,7 +44,7 @@ impl Scene {
         let app = &self.app;
         let alice = app.alice().await;
         let group = format!("/api/auth/groups/{}", app.group_id().await);
-        let client = app.client(BOUND);
+        let client = credentials(BOUND);
         vec![
             app.post("/auth/login").json(&json!({ "email": alice.email, "password": alice.password })),
             app.post("/auth/refresh").json(&json!({ "refresh_token": self.refresh_token })),
@@ -58,9 +58,7 @@ impl Scene {
             app.get("/api/auth/changes?after=1").bearer_auth(&self.service),
             app.get("/api/auth/changes").bearer_auth(&self.service),
             app.get("/oauth/revocations").bearer_auth(&self.service),
-            app.post("/oauth/introspect")
-                .basic_auth(&client.id, Some(&client.secret))
-                .form(&[("token", &self.service)]),
+            app.post("/oauth/introspect").bearer_auth(&self.service).form(&[("token", &self.service)]),
             app.post("/oauth/revoke")
                 .basic_auth(&client.id, Some(&client.secret))
                 .form(&[("token", "art_x")]),
@@ -108,7 +106,7 @@ async fn what_needs_no_database_goes_on(scene: &Scene) {
     app.get("/health").ask().await.expect(200);
     app.admin("/livez").await.expect(200);
     app.get("/auth/me").bearer_auth(&scene.user).ask().await.expect(200);
-    let token = app.service_token(&app.client(BOUND)).await;
+    let token = app.service_token(&credentials(BOUND)).await;
     assert!(crate::helpers::tokens::is_signed_by(&token, &app.jwks().await.body));
     app.get("/auth/me").ask().await.problem(401, "authentication_required");
 }
@@ -175,6 +173,25 @@ async fn a_crowd_without_a_database_is_answered_in_time_too() {
 }
 
 #[tokio::test]
+async fn a_locked_table_is_503_within_two_seconds_for_all_who_need_it_and_for_nobody_else() {
+    let app = TestApp::spawn().await;
+    let (token, group) =
+        (app.service_token(&app.demo_client("chat-api-service").await).await, app.group_id().await);
+    app.group(&token, group).await.expect(200);
+    let mut blocker = app.database.client().await;
+    let lock = blocker.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE groups IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let crowd = futures_util::future::join_all((0..20).map(|_| app.group(&token, group))).await;
+    for answer in &crowd {
+        is_refused("a group", answer);
+    }
+    app.jwks().await.expect(200);
+    app.service_token(&credentials(BOUND)).await;
+    lock.rollback().await.unwrap();
+    until("groups are read again", async || app.group(&token, group).await.status == 200).await;
+}
+
+#[tokio::test]
 async fn a_reader_who_waits_hears_that_the_database_went() {
     let scene = Scene::set().await;
     let next = scene.app.changes(&scene.service, "").await.expect(200).text_at("/next").to_owned();
@@ -197,7 +214,7 @@ async fn it_starts_without_a_database_and_waits_for_it() {
     app.readyz().await.expect(503);
     app.get("/health").ask().await.expect(200);
     is_refused("the keys", &app.jwks().await);
-    is_refused("a grant", &app.grant(&app.client(BOUND), &[]).await);
+    is_refused("a grant", &app.grant(&credentials(BOUND), &[]).await);
     is_refused("a login", &app.login_with(&json!({ "email": "a@b.example", "password": "x" })).await);
     proxy.mend();
     until("it is ready", async || app.readyz().await.status == 200).await;

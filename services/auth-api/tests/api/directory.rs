@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::helpers::{
-    TestApp,
+    TestApp, credentials,
     fixtures::{BOUND, WEAK},
 };
 
@@ -81,7 +81,7 @@ async fn what_changes_after_the_first_page_is_in_the_feed_after_its_cursor() {
 async fn it_is_for_services_with_groups_read() {
     let app = TestApp::spawn().await;
     let query = format!("org_id={}", app.org_id().await);
-    let weak = app.service_token(&app.client(WEAK)).await;
+    let weak = app.service_token(&credentials(WEAK)).await;
     app.directory(&weak, &query).await.problem(403, "insufficient_scope");
     let alice = app.login(&app.alice().await).await.access_token;
     assert_eq!(app.directory(&alice, &query).await.status, 403);
@@ -95,7 +95,7 @@ async fn a_service_names_the_org_and_only_one_of_its_own() {
     app.directory(&reader(&app).await, &format!("org_id={}&page=x", app.org_id().await))
         .await
         .problem(400, "validation_failed");
-    let bound = app.service_token(&app.client(BOUND)).await;
+    let bound = app.service_token(&credentials(BOUND)).await;
     app.directory(&bound, &format!("org_id={}", app.org_id().await)).await.expect(200);
     let foreign = app.directory(&bound, &format!("org_id={}", app.other_org_id().await)).await;
     foreign.problem(404, "not_found");

@@ -5,7 +5,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 use crate::helpers::{
-    Ask, TestApp,
+    Ask, TestApp, credentials,
     fixtures::{BOUND, ERIN, WEAK},
 };
 
@@ -77,7 +77,7 @@ async fn without_a_token_it_is_authentication_required() {
 async fn a_service_without_groups_read_has_insufficient_scope() {
     let app = TestApp::spawn().await;
     let relay = app.service_token(&app.demo_client("oauth-relay-service").await).await;
-    let weak = app.service_token(&app.client(WEAK)).await;
+    let weak = app.service_token(&credentials(WEAK)).await;
     let group = app.group_id().await;
     for token in [relay, weak] {
         for answer in [app.group(&token, group).await, app.members(&token, group).await] {
@@ -97,7 +97,7 @@ async fn j3_a_token_for_another_audience_is_refused() {
     let token = app.service_token(&app.demo_client("indexer-worker").await).await;
     app.group(&token, app.group_id().await).await.problem(401, "invalid_token");
     let narrowed = app
-        .grant(&app.client(crate::helpers::fixtures::BROAD), &[("resource", "chat-api")])
+        .grant(&credentials(crate::helpers::fixtures::BROAD), &[("resource", "chat-api")])
         .await
         .expect(200);
     app.group(narrowed.text_at("/access_token"), app.group_id().await).await.problem(401, "invalid_token");
@@ -158,7 +158,7 @@ async fn a_service_lists_the_groups_of_the_org_it_names() {
     list(&platform, "").await.problem(400, "validation_failed");
     let of_other = list(&platform, &format!("?org_id={}", app.other_org_id().await)).await.expect(200);
     assert_eq!(of_other.each("/items", "/id"), [app.carols_group_id().await.to_string()]);
-    let bound = app.service_token(&app.client(BOUND)).await;
+    let bound = app.service_token(&credentials(BOUND)).await;
     let own = list(&bound, "").await.expect(200);
     assert_eq!(own.each("/items", "/id"), [app.group_id().await.to_string()]);
     list(&bound, &format!("?org_id={}", app.other_org_id().await)).await.problem(404, "not_found");

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod app;
 pub mod database;
+mod endpoints;
 pub mod fixtures;
 pub mod process;
 pub mod proxy;
@@ -12,5 +13,6 @@ pub mod wait;
 pub use answer::{Answer, Ask};
 pub use app::{Session, TestApp};
 pub use database::TestDatabase;
+pub use fixtures::credentials;
 pub use process::Process;
 pub use proxy::CutProxy;

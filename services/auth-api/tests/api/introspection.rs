@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::helpers::{
-    Answer, Ask, TestApp,
+    Answer, Ask, TestApp, credentials,
     fixtures::{BOUND, BROAD, PUBLIC, WEAK},
     process, tokens,
 };
@@ -22,7 +22,7 @@ fn inactive(answer: Answer) {
 #[tokio::test]
 async fn i1_whoever_does_not_say_who_it_is_gets_401_whatever_the_token() {
     let app = TestApp::spawn().await;
-    let token = app.service_token(&app.client(BOUND)).await;
+    let token = app.service_token(&credentials(BOUND)).await;
     for token in [&*token, "garbage"] {
         let form = [("token", token)];
         let nobody = app.post("/oauth/introspect").form(&form).ask().await.expect(401);
@@ -42,7 +42,7 @@ async fn i1_whoever_does_not_say_who_it_is_gets_401_whatever_the_token() {
 async fn i2_what_does_not_count_is_inactive_and_nothing_more() {
     let app = TestApp::with().set("ACCESS_TOKEN_TTL_SECONDS", 10).spawn().await;
     let watcher = app.demo_client("chat-api-service").await;
-    let client = app.client(BOUND);
+    let client = credentials(BOUND);
     let token = app.service_token(&client).await;
     let mut unsigned: Vec<&str> = token.split('.').collect();
     unsigned[2] = "";
@@ -72,14 +72,30 @@ async fn i2_what_does_not_count_is_inactive_and_nothing_more() {
 }
 
 #[tokio::test]
+async fn i2_an_expired_token_is_inactive_to_the_second() {
+    let app = TestApp::spawn().await;
+    let watcher = app.demo_client("chat-api-service").await;
+    let identity = app.identity().await;
+    let good = app.service_token(&credentials(BOUND)).await;
+    let ended = tokens::resign(&identity, &good, |claims| {
+        (claims.iat, claims.exp) = (claims.iat - 901, claims.exp - 901);
+    });
+    inactive(app.introspect(&watcher, &ended).await);
+    let alive = tokens::resign(&identity, &good, |claims| {
+        (claims.iat, claims.exp) = (claims.iat - 800, claims.exp - 800);
+    });
+    assert_eq!(app.introspect(&watcher, &alive).await.body["active"], true);
+}
+
+#[tokio::test]
 async fn i2_another_clients_token_looks_like_none_without_the_scope() {
     let app = TestApp::spawn().await;
-    let token = app.service_token(&app.client(BROAD)).await;
-    inactive(app.introspect(&app.client(BOUND), &token).await);
+    let token = app.service_token(&credentials(BROAD)).await;
+    inactive(app.introspect(&credentials(BOUND), &token).await);
     let user = app.login(&app.alice().await).await;
-    inactive(app.introspect(&app.client(BOUND), &user.access_token).await);
-    inactive(app.introspect(&app.client(BOUND), &user.refresh_token).await);
-    let own = app.introspect(&app.client(BROAD), &token).await.expect(200);
+    inactive(app.introspect(&credentials(BOUND), &user.access_token).await);
+    inactive(app.introspect(&credentials(BOUND), &user.refresh_token).await);
+    let own = app.introspect(&credentials(BROAD), &token).await.expect(200);
     assert_eq!(own.body["active"], true);
 }
 
@@ -106,7 +122,7 @@ async fn i3_an_active_users_token_answers_with_all_claims() {
 #[tokio::test]
 async fn i3_an_active_services_token_answers_with_all_claims() {
     let app = TestApp::spawn().await;
-    let token = app.service_token(&app.client(BOUND)).await;
+    let token = app.service_token(&credentials(BOUND)).await;
     let answer = app.introspect(&app.demo_client("chat-api-service").await, &token).await.expect(200);
     assert_eq!((&answer.body["active"], &answer.body["token_type"]), (&json!(true), &json!("Bearer")));
     for (claim, value) in tokens::claims(&token).as_object().unwrap() {
@@ -150,7 +166,7 @@ async fn i4_a_refresh_token_is_never_a_bearer_token() {
 #[tokio::test]
 async fn i5_a_public_client_may_not_ask() {
     let app = TestApp::spawn().await;
-    let token = app.service_token(&app.client(BOUND)).await;
+    let token = app.service_token(&credentials(BOUND)).await;
     for id in [PUBLIC, "first-party"] {
         let answer = app.post("/oauth/introspect").form(&[("token", &*token), ("client_id", id)]).ask().await;
         assert_eq!(answer.status, 401, "{}", answer.text);
@@ -161,7 +177,7 @@ async fn i5_a_public_client_may_not_ask() {
 #[tokio::test]
 async fn i6_without_a_token_it_is_400_and_with_two_as_well() {
     let app = TestApp::spawn().await;
-    let client = app.client(BOUND);
+    let client = credentials(BOUND);
     let ask = async |form: &[(&str, &str)]| {
         app.post("/oauth/introspect").basic_auth(&client.id, Some(&client.secret)).form(form).ask().await
     };
@@ -181,7 +197,7 @@ async fn i7_get_is_405() {
 async fn a_service_may_ask_with_its_own_token() {
     let app = TestApp::spawn().await;
     let watcher = app.service_token(&app.demo_client("chat-api-service").await).await;
-    let weak = app.service_token(&app.client(WEAK)).await;
+    let weak = app.service_token(&credentials(WEAK)).await;
     let session = app.login(&app.alice().await).await;
     let ask = async |bearer: &str| {
         app.post("/oauth/introspect")

@@ -1,4 +1,4 @@
-//! The published keys and the metadata (RFC 7517, RFC 8414, OpenID Connect Discovery).
+//! The published keys and the metadata (RFC 7517, RFC 8414, `OpenID` Connect Discovery).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;

@@ -93,12 +93,8 @@ fn flatten(text: &str) -> String {
             part.push(character);
         }
     }
-    let imports: String = parts
-        .iter()
-        .map(|part| part.trim())
-        .filter(|part| !part.is_empty())
-        .map(|part| format!("use crate::{part};"))
-        .collect();
+    let imports: Vec<&str> = parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).collect();
+    let imports = format!("use crate::{};", imports.join(";use crate::"));
     let after = rest[end..].trim_start_matches('}').trim_start_matches(';');
     format!("{before}{imports}{}", flatten(after))
 }

@@ -23,11 +23,12 @@ async fn u3_the_logs_hold_no_secrets_even_at_trace_level() {
     server.signal("TERM").await;
     server.exit_code().await;
     let logs = server.output() + &disabled.stderr + &disabled.stdout;
-    assert!(logs.lines().count() > 100, "the logs are there: {logs}");
-    assert!(logs.contains("\"TRACE\"") || logs.contains("\"DEBUG\""), "at a low level");
-    secrets.extend(
-        settings.iter().filter(|(name, _)| *name == "POSTGRES_PASSWORD").map(|(_, value)| value.clone()),
-    );
+    for there in ["\"TRACE\"", "signing keys loaded", "draining"] {
+        assert!(logs.contains(there), "no {there} in the logs: {logs}");
+    }
+    let password = settings.iter().find(|(name, _)| *name == "POSTGRES_PASSWORD");
+    // A short one may be part of any word.
+    secrets.extend(password.map(|(_, value)| value.clone()).filter(|value| value.len() > 8));
     secrets.push("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned());
     secrets.extend([DORA, ERIN].map(str::to_owned));
     secrets.extend(["SecurePass123", "wrong-password", "nobody@example.com", "art_"].map(str::to_owned));

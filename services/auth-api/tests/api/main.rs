@@ -9,6 +9,8 @@
 #![expect(unreachable_pub, reason = "helpers are public to the tests beside them, and nobody else is there")]
 
 mod changes;
+mod client_credentials;
+mod commit_order;
 mod config;
 mod database_down;
 mod directory;
@@ -23,7 +25,9 @@ mod logs;
 mod members;
 mod older_binary;
 mod operations;
+mod passwords;
 mod refresh;
+mod refresh_end;
 mod refuses_strangers;
 mod revocation;
 mod revocations;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::helpers::{
-    Answer, Ask, TestApp,
+    Answer, Ask, TestApp, credentials,
     fixtures::{ERIN, WEAK},
     process, tokens,
 };
@@ -166,40 +166,49 @@ async fn j3_j5_with_a_wrong_token_every_operation_is_401() {
 #[tokio::test]
 async fn an_expired_token_says_so() {
     let app = TestApp::with().set("ACCESS_TOKEN_TTL_SECONDS", 10).spawn().await;
-    // Signed with the real key, long ago.
-    let identity = {
-        let mut settings = process::base_settings();
-        settings.extend(app.database.settings(None));
-        let pairs = settings.iter().map(|(name, value)| (*name, value.as_str()));
-        let config = auth_api::config::Config::from_pairs(pairs).unwrap();
-        auth_api::domain::Identity::new(&config, &prometheus::Registry::new()).unwrap()
-    };
-    auth_api::domain::key_rotation::reload(&identity).await.unwrap();
+    let identity = app.identity().await;
     let good = app.login(&app.alice().await).await.access_token;
-    let mut claims: common_auth::AccessTokenClaims = serde_json::from_value(tokens::claims(&good)).unwrap();
-    let sign = |claims: &common_auth::AccessTokenClaims| identity.keys.sign(claims).unwrap();
-    app.me(&sign(&claims)).await.expect(200);
-    for (issued, expired) in [(-1000, -990), (-200, -90)] {
-        let now = claims.iat;
-        let mut old = claims.clone();
-        (old.iat, old.nbf, old.exp) = (now + issued, Some(now + issued), now + expired);
-        app.me(&sign(&old)).await.problem(401, "token_expired");
+    app.me(&tokens::resign(&identity, &good, |_| {})).await.expect(200);
+    let shifted = |by: i64| {
+        tokens::resign(&identity, &good, |claims| {
+            (claims.iat, claims.nbf, claims.exp) = (claims.iat + by, Some(claims.iat + by), claims.exp + by);
+        })
+    };
+    for seconds in [-1000, -90] {
+        app.me(&shifted(seconds)).await.problem(401, "token_expired");
     }
-    // Of tomorrow, and for somebody else.
-    claims.iat += 86_400;
-    claims.nbf = Some(claims.iat);
-    claims.exp += 86_400;
-    app.me(&sign(&claims)).await.problem(401, "invalid_token");
-    let mut elsewhere: common_auth::AccessTokenClaims =
-        serde_json::from_value(tokens::claims(&good)).unwrap();
-    elsewhere.aud = vec!["chat-api".to_owned()];
-    app.me(&sign(&elsewhere)).await.problem(401, "invalid_token");
+    // Clocks may differ a little; a day is no little.
+    app.me(&shifted(86_400)).await.problem(401, "invalid_token");
+}
+
+#[tokio::test]
+async fn j3_a_token_of_ours_for_somebody_else_is_refused() {
+    let app = TestApp::spawn().await;
+    let identity = app.identity().await;
+    let good = app.login(&app.alice().await).await.access_token;
+    let elsewhere = tokens::resign(&identity, &good, |claims| claims.aud = vec!["chat-api".to_owned()]);
+    let nobody = tokens::resign(&identity, &good, |claims| claims.aud = Vec::new());
+    let issuer = tokens::resign(&identity, &good, |claims| claims.iss.push('/'));
+    let org = tokens::resign(&identity, &good, |claims| claims.org_id = None);
+    for token in [elsewhere, nobody, issuer, org] {
+        app.me(&token).await.problem(401, "invalid_token");
+    }
+}
+
+#[tokio::test]
+async fn every_operation_of_the_contract_is_there() {
+    let app = TestApp::spawn().await;
+    for operation in operations(&app).await {
+        let answer = operation.call(&app, None).await;
+        assert!(!matches!(answer.status, 404 | 405), "{}: {}", operation.name, answer.status);
+        assert!(answer.status < 500, "{}: {}", operation.name, answer.text);
+    }
 }
 
 #[tokio::test]
 async fn j6_with_a_token_that_is_good_for_nothing_every_operation_is_403() {
     let app = TestApp::spawn().await;
-    let service = app.service_token(&app.client(WEAK)).await;
+    let service = app.service_token(&credentials(WEAK)).await;
     for operation in operations(&app).await {
         if OPEN.contains(&&*operation.name) || operation.is_for_clients() {
             continue;

@@ -3,7 +3,7 @@
 use reqwest::Method;
 
 use crate::helpers::{
-    Ask, TestApp,
+    Ask, TestApp, credentials,
     fixtures::{BOUND, BROAD, NO_GRANT},
     tokens,
     wait::until,
@@ -22,7 +22,7 @@ async fn v1_only_post_and_only_clients() {
 async fn v2_a_revoked_access_token_is_refused_everywhere_and_the_answer_is_empty() {
     let app = TestApp::spawn().await;
     let replica = TestApp::with().on(&app.database).spawn().await;
-    let client = app.client(BOUND);
+    let client = credentials(BOUND);
     let (token, other) = (app.service_token(&client).await, app.service_token(&client).await);
     let group = app.group_id().await;
     for app in [&app, &replica] {
@@ -42,7 +42,7 @@ async fn v2_a_revoked_access_token_is_refused_everywhere_and_the_answer_is_empty
 #[tokio::test]
 async fn v3_what_is_no_token_any_more_is_200() {
     let app = TestApp::spawn().await;
-    let client = app.client(BOUND);
+    let client = credentials(BOUND);
     let token = app.service_token(&client).await;
     app.revoke(&client, &token).await.expect(200);
     for text in [&*token, "x", "art_x", "a.b.c", &tokens::forged(&token), &"x".repeat(20_000)] {
@@ -56,7 +56,7 @@ async fn v3_what_is_no_token_any_more_is_200() {
 #[tokio::test]
 async fn v4_the_hint_never_matters() {
     let app = TestApp::spawn().await;
-    let client = app.client(BOUND);
+    let client = credentials(BOUND);
     let watcher = app.demo_client("chat-api-service").await;
     for hint in ["refresh_token", "access_token", "who knows", ""] {
         let token = app.service_token(&client).await;
@@ -69,7 +69,7 @@ async fn v4_the_hint_never_matters() {
 #[tokio::test]
 async fn v5_without_a_token_it_is_400() {
     let app = TestApp::spawn().await;
-    let client = app.client(BOUND);
+    let client = credentials(BOUND);
     let request = app.post("/oauth/revoke").basic_auth(&client.id, Some(&client.secret));
     request.form(&[("token_type_hint", "access_token")]).ask().await.oauth_error(400, "invalid_request");
 }
@@ -103,11 +103,11 @@ async fn v6_a_token_whose_successor_got_lost_still_revokes_its_family() {
 #[tokio::test]
 async fn v7_another_clients_token_stays() {
     let app = TestApp::spawn().await;
-    let token = app.service_token(&app.client(BOUND)).await;
-    app.revoke(&app.client(BROAD), &token).await.oauth_error(400, "unauthorized_client");
+    let token = app.service_token(&credentials(BOUND)).await;
+    app.revoke(&credentials(BROAD), &token).await.oauth_error(400, "unauthorized_client");
     let session = app.login(&app.alice().await).await;
     for token in [&session.refresh_token, &session.access_token] {
-        app.revoke(&app.client(NO_GRANT), token).await.oauth_error(400, "unauthorized_client");
+        app.revoke(&credentials(NO_GRANT), token).await.oauth_error(400, "unauthorized_client");
     }
     let watcher = app.demo_client("chat-api-service").await;
     assert_eq!(app.introspect(&watcher, &token).await.body["active"], true);
@@ -117,11 +117,11 @@ async fn v7_another_clients_token_stays() {
 #[tokio::test]
 async fn v8_a_failed_authentication_is_401_with_a_challenge() {
     let app = TestApp::spawn().await;
-    let token = app.service_token(&app.client(BOUND)).await;
+    let token = app.service_token(&credentials(BOUND)).await;
     let request = app.post("/oauth/revoke").basic_auth(BOUND, Some("aas_wrong"));
     let answer = request.form(&[("token", &*token)]).ask().await.oauth_error(401, "invalid_client");
     assert!(answer.header("www-authenticate").is_some_and(|challenge| challenge.starts_with("Basic")));
-    assert_eq!(app.introspect(&app.client(BOUND), &token).await.body["active"], true);
+    assert_eq!(app.introspect(&credentials(BOUND), &token).await.body["active"], true);
 }
 
 #[tokio::test]

@@ -207,3 +207,16 @@ async fn an_expired_session_is_401() {
     app.database.execute("UPDATE sessions SET expires_at = now() - interval '1 second'").await;
     app.get("/auth/me").header("cookie", &session.cookie).ask().await.problem(401, "authentication_required");
 }
+
+#[tokio::test]
+async fn a_session_may_do_what_its_user_may_now() {
+    let app = TestApp::spawn().await;
+    let bob = app.bob().await;
+    let session = app.login(&bob).await;
+    let me = async || app.get("/auth/me").header("cookie", &session.cookie).ask().await.expect(200);
+    assert_eq!(me().await.body["roles"], json!(["guest", "member"]));
+    app.database
+        .execute(&format!("UPDATE org_members SET role = 'guest' WHERE user_id = '{}'", bob.id))
+        .await;
+    assert_eq!(me().await.body["roles"], json!(["guest"]));
+}

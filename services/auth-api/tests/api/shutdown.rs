@@ -16,59 +16,67 @@ async fn serve(database: &TestDatabase) -> Process {
     server
 }
 
-async fn active_requests(server: &Process) -> f64 {
+/// The sum of the metrics whose lines start so.
+async fn metric(server: &Process, start: &str) -> f64 {
     let metrics = http().get(format!("{}/metrics", server.admin_url)).ask().await.expect(200).text;
-    let line = metrics.lines().find(|line| line.starts_with("http_server_active_requests "));
-    line.and_then(|line| line.rsplit_once(' ')).and_then(|(_, value)| value.parse().ok()).unwrap_or_default()
+    let values =
+        metrics.lines().filter(|line| line.starts_with(start)).filter_map(|line| line.rsplit_once(' '));
+    values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
 }
+
+const ACTIVE: &str = "http_server_active_requests ";
+const DONE: &str = "http_server_request_duration_seconds_count{";
 
 #[tokio::test]
 async fn u5_open_requests_are_answered_and_the_process_ends_with_0() {
     let database = TestDatabase::create().await;
     let mut server = serve(&database).await;
+    let client = http();
+    let token = token(&server).await;
+    let changes =
+        |query: &str| client.get(format!("{}/api/auth/changes{query}", server.url)).bearer_auth(&token);
+    let next = changes("").ask().await.expect(200).text_at("/next").to_owned();
+    let before = metric(&server, DONE).await;
+    // Waits for news that never come.
+    let polling = changes(&format!("?after={next}&wait=30")).try_ask();
     let body = json!({ "email": seeded("ALICE_EMAIL").await, "password": seeded("ALICE_PASSWORD").await });
     let url = format!("{}/auth/login", server.url);
-    let client = http();
     // Enough work that most of it is still open when the signal comes.
     let logins = join_all((0..24).map(|_| client.post(&url).json(&body).try_ask()));
-    let poll = long_poll(&server);
-    let (stop_url, stop_client) = (format!("{}/health", server.url), http());
+    let (health, stranger) = (format!("{}/health", server.url), http());
     let stopping = async {
-        until("the requests are open", async || active_requests(&server).await >= 20.0).await;
+        until("all requests have come", async || {
+            metric(&server, ACTIVE).await + metric(&server, DONE).await - before >= 25.0
+        })
+        .await;
+        assert!(metric(&server, ACTIVE).await > 2.0, "they are open still");
         server.signal("TERM").await;
         let stopped = Instant::now();
-        until("no new connection is taken", async || stop_client.get(&stop_url).send().await.is_err()).await;
+        until("no new connection is taken", async || stranger.get(&health).send().await.is_err()).await;
         stopped
     };
-    let (logins, polled, stopped) = tokio::join!(logins, poll, stopping);
+    let (polled, logins, stopped) = tokio::join!(polling, logins, stopping);
     let logins: Vec<Answer> = logins.into_iter().map(|answer| answer.expect("no request is cut")).collect();
-    assert!(
-        logins.iter().all(|answer| answer.status == 200),
-        "{:?}",
-        logins.iter().map(|it| it.status).collect::<Vec<_>>()
-    );
+    let statuses: Vec<u16> = logins.iter().map(|answer| answer.status).collect();
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
     let late = logins.iter().filter(|answer| answer.header("connection") == Some("close")).count();
     assert!(late > 0, "while draining every answer asks the caller to connect elsewhere");
+    let polled = polled.expect("no request is cut");
     assert_eq!(polled.status, 200, "whoever waits for news is sent home: {}", polled.text);
     assert_eq!(server.exit_code().await, Some(0), "{}", server.output());
     assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
 }
 
-/// Waits for news that never come.
-async fn long_poll(server: &Process) -> Answer {
-    let client = http();
+/// chat-api's.
+async fn token(server: &Process) -> String {
     let secret = seeded("CHAT_API_SERVICE_CLIENT_SECRET").await;
     let form = [
         ("grant_type", "client_credentials"),
         ("client_id", "chat-api-service"),
         ("client_secret", &*secret),
     ];
-    let token = client.post(format!("{}/oauth/token", server.url)).form(&form).ask().await.expect(200);
-    let token = token.text_at("/access_token");
-    let changes =
-        |query: &str| client.get(format!("{}/api/auth/changes{query}", server.url)).bearer_auth(token);
-    let next = changes("").ask().await.expect(200).text_at("/next").to_owned();
-    changes(&format!("?after={next}&wait=30")).ask().await
+    let answer = http().post(format!("{}/oauth/token", server.url)).form(&form).ask().await.expect(200);
+    answer.text_at("/access_token").to_owned()
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::helpers::{
-    Answer, TestApp,
+    Answer, TestApp, credentials,
     fixtures::{BOUND, BOUND_ELSEWHERE, ERIN},
 };
 
@@ -73,8 +73,8 @@ async fn o1_a_session_of_another_org_sees_nothing() {
 #[tokio::test]
 async fn a_service_bound_to_one_org_sees_no_other() {
     let app = TestApp::spawn().await;
-    let here = app.service_token(&app.client(BOUND)).await;
-    let elsewhere = app.service_token(&app.client(BOUND_ELSEWHERE)).await;
+    let here = app.service_token(&credentials(BOUND)).await;
+    let elsewhere = app.service_token(&credentials(BOUND_ELSEWHERE)).await;
     let (group, carols) = (app.group_id().await, app.carols_group_id().await);
     for (token, own, foreign) in [(&here, group, carols), (&elsewhere, carols, group)] {
         app.group(token, own).await.expect(200);

@@ -2,16 +2,20 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
-use auth_api::{app::App, config::Config};
+use auth_api::{
+    app::App,
+    config::Config,
+    domain::{Identity, key_rotation},
+};
+use prometheus::Registry;
 use reqwest::{Client, Method, RequestBuilder};
-use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    answer::{Answer, Ask},
+    answer::Answer,
     database::{self, TestDatabase},
-    fixtures::{ClientCredentials, Person, person_id, secret_of},
+    fixtures::{ClientCredentials, Person, person_id},
     process::base_settings,
     proxy::CutProxy,
     wait::until,
@@ -25,7 +29,7 @@ pub struct TestApp {
     pub url: String,
     pub admin_url: String,
     pub database: Arc<TestDatabase>,
-    http: Client,
+    pub http: Client,
     stop: CancellationToken,
 }
 
@@ -57,8 +61,8 @@ pub fn http() -> Client {
 
 impl Builder {
     /// Sets a variable.
-    pub fn set(mut self, variable: &'static str, value: impl ToString) -> Self {
-        self.settings.push((variable, value.to_string()));
+    pub fn set(mut self, variable: &'static str, value: impl std::fmt::Display) -> Self {
+        self.settings.push((variable, format!("{value}")));
         self
     }
 
@@ -137,6 +141,17 @@ impl TestApp {
         until("the port is closed", async || self.http.get(&self.admin_url).send().await.is_err()).await;
     }
 
+    /// The use cases on the same database and with the same keys, without a server around them.
+    pub async fn identity(&self) -> Identity {
+        let mut settings = base_settings();
+        settings.extend(self.database.settings(None));
+        let pairs = settings.iter().map(|(variable, value)| (*variable, value.as_str()));
+        let config = Config::from_pairs(pairs).expect("usable settings");
+        let identity = Identity::new(&config, &Registry::new()).expect("an identity");
+        key_rotation::reload(&identity).await.expect("the keys");
+        identity
+    }
+
     /// A request to the main port.
     pub fn call(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url))
@@ -157,9 +172,8 @@ impl TestApp {
     /// Somebody of `seed-demo`: `ALICE`, `BOB` or `CAROL`.
     pub async fn demo_person(&self, name: &str) -> Person {
         let value = async |suffix: &str| database::seeded(&format!("{name}_{suffix}")).await;
-        let email = value("EMAIL").await;
-        let id = self.database.text(&format!("SELECT id::text FROM users WHERE email = '{email}'")).await;
-        Person { id: id.parse().expect("an id"), email, password: value("PASSWORD").await }
+        let id = value("ID").await.parse().expect("an id");
+        Person { id, email: value("EMAIL").await, password: value("PASSWORD").await }
     }
 
     /// Admin of the demo organization, member of its group.
@@ -193,9 +207,7 @@ impl TestApp {
 
     /// Carol's organization.
     pub async fn other_org_id(&self) -> Uuid {
-        let group = database::seeded("CAROL_GROUP_ID").await;
-        let org = self.database.text(&format!("SELECT org_id::text FROM groups WHERE id = '{group}'")).await;
-        org.parse().expect("an id")
+        database::seeded("CAROL_ORG_ID").await.parse().expect("an id")
     }
 
     /// The demo organization's group.
@@ -213,149 +225,6 @@ impl TestApp {
         let variable = format!("{}_CLIENT_SECRET", id.to_uppercase().replace('-', "_"));
         ClientCredentials { id: id.to_owned(), secret: database::seeded(&variable).await }
     }
-
-    /// A client of the fixtures.
-    pub fn client(&self, id: &str) -> ClientCredentials {
-        ClientCredentials { id: id.to_owned(), secret: secret_of(id) }
-    }
-
-    /// `POST /auth/login`, which has to succeed.
-    pub async fn login(&self, person: &Person) -> Session {
-        let answer = self.try_login(person).await.expect(200);
-        Session::of(answer)
-    }
-
-    /// `POST /auth/login`, whatever comes of it.
-    pub async fn try_login(&self, person: &Person) -> Answer {
-        self.login_with(&json!({ "email": person.email, "password": person.password })).await
-    }
-
-    /// `POST /auth/login` with this body.
-    pub async fn login_with(&self, body: &Value) -> Answer {
-        self.post("/auth/login").json(body).ask().await
-    }
-
-    /// `POST /auth/refresh`.
-    pub async fn refresh(&self, refresh_token: &str) -> Answer {
-        self.post("/auth/refresh").json(&json!({ "refresh_token": refresh_token })).ask().await
-    }
-
-    /// `POST /auth/logout`.
-    pub async fn logout(&self, access_token: &str) -> Answer {
-        self.post("/auth/logout").bearer_auth(access_token).json(&json!({})).ask().await
-    }
-
-    /// `GET /auth/me`.
-    pub async fn me(&self, access_token: &str) -> Answer {
-        self.get("/auth/me").bearer_auth(access_token).ask().await
-    }
-
-    /// `POST /oauth/token` with this form.
-    pub async fn token(&self, form: &[(&str, &str)]) -> Answer {
-        self.post("/oauth/token").form(form).ask().await
-    }
-
-    /// The client credentials grant with more fields, by HTTP Basic.
-    pub async fn grant(&self, client: &ClientCredentials, fields: &[(&str, &str)]) -> Answer {
-        let form: Vec<(&str, &str)> =
-            [("grant_type", "client_credentials")].iter().chain(fields).copied().collect();
-        self.post("/oauth/token").basic_auth(&client.id, Some(&client.secret)).form(&form).ask().await
-    }
-
-    /// A service's token with everything it may have.
-    pub async fn service_token(&self, client: &ClientCredentials) -> String {
-        self.grant(client, &[]).await.expect(200).text_at("/access_token").to_owned()
-    }
-
-    /// A service's token with this scope.
-    pub async fn scoped_token(&self, client: &ClientCredentials, scope: &str) -> String {
-        self.grant(client, &[("scope", scope)]).await.expect(200).text_at("/access_token").to_owned()
-    }
-
-    /// `POST /oauth/introspect` by a client.
-    pub async fn introspect(&self, client: &ClientCredentials, token: &str) -> Answer {
-        let request = self.post("/oauth/introspect").basic_auth(&client.id, Some(&client.secret));
-        request.form(&[("token", token)]).ask().await
-    }
-
-    /// `POST /oauth/revoke` by a client.
-    pub async fn revoke(&self, client: &ClientCredentials, token: &str) -> Answer {
-        let request = self.post("/oauth/revoke").basic_auth(&client.id, Some(&client.secret));
-        request.form(&[("token", token)]).ask().await
-    }
-
-    /// `GET /.well-known/jwks.json`.
-    pub async fn jwks(&self) -> Answer {
-        self.get("/.well-known/jwks.json").ask().await
-    }
-
-    /// The ids of the published keys, sorted.
-    pub async fn kids(&self) -> Vec<String> {
-        self.jwks().await.expect(200).each("/keys", "/kid")
-    }
-
-    /// `GET /api/auth/groups/{id}`.
-    pub async fn group(&self, token: &str, group_id: Uuid) -> Answer {
-        self.get(&format!("/api/auth/groups/{group_id}")).bearer_auth(token).ask().await
-    }
-
-    /// `GET /api/auth/groups/{id}/members`.
-    pub async fn members(&self, token: &str, group_id: Uuid) -> Answer {
-        self.get(&format!("/api/auth/groups/{group_id}/members")).bearer_auth(token).ask().await
-    }
-
-    /// `POST /api/auth/groups`.
-    pub async fn create_group(&self, token: &str, body: &Value) -> Answer {
-        self.post("/api/auth/groups").bearer_auth(token).json(body).ask().await
-    }
-
-    /// `POST /api/auth/groups/{id}/members`.
-    pub async fn add_member(&self, token: &str, group_id: Uuid, body: &Value) -> Answer {
-        self.post(&format!("/api/auth/groups/{group_id}/members")).bearer_auth(token).json(body).ask().await
-    }
-
-    /// `DELETE /api/auth/groups/{id}/members/{user_id}`.
-    pub async fn remove_member(&self, token: &str, group_id: Uuid, user_id: Uuid) -> Answer {
-        self.delete(&format!("/api/auth/groups/{group_id}/members/{user_id}")).bearer_auth(token).ask().await
-    }
-
-    /// `DELETE /api/auth/orgs/{id}/members/{user_id}`.
-    pub async fn remove_org_member(&self, token: &str, org_id: Uuid, user_id: Uuid) -> Answer {
-        self.delete(&format!("/api/auth/orgs/{org_id}/members/{user_id}")).bearer_auth(token).ask().await
-    }
-
-    /// `GET /api/auth/directory`.
-    pub async fn directory(&self, token: &str, query: &str) -> Answer {
-        self.get(&format!("/api/auth/directory?{query}")).bearer_auth(token).ask().await
-    }
-
-    /// `GET /api/auth/changes`.
-    pub async fn changes(&self, token: &str, query: &str) -> Answer {
-        self.get(&format!("/api/auth/changes?{query}")).bearer_auth(token).ask().await
-    }
-
-    /// `GET /oauth/revocations`.
-    pub async fn revocations(&self, token: &str, query: &str) -> Answer {
-        self.get(&format!("/oauth/revocations?{query}")).bearer_auth(token).ask().await
-    }
-
-    /// `GET /readyz` of the admin port.
-    pub async fn readyz(&self) -> Answer {
-        self.admin("/readyz").await
-    }
-
-    /// `GET` of the admin port.
-    pub async fn admin(&self, path: &str) -> Answer {
-        self.http.get(format!("{}{path}", self.admin_url)).ask().await
-    }
-
-    /// The value of a metric whose line starts so; 0 where there is none.
-    pub async fn metric(&self, start: &str) -> f64 {
-        let metrics = self.admin("/metrics").await.expect(200).text;
-        let values =
-            metrics.lines().filter(|line| line.starts_with(start)).filter_map(|line| line.rsplit_once(' '));
-        values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
-    }
 }
 
 impl Drop for TestApp {
@@ -367,7 +236,7 @@ impl Drop for TestApp {
 }
 
 impl Session {
-    fn of(answer: Answer) -> Self {
+    pub fn of(answer: Answer) -> Self {
         let cookie = answer
             .cookies()
             .first()

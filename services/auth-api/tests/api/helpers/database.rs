@@ -4,12 +4,17 @@ use std::{
     collections::HashMap,
     process::Command,
     str::FromStr,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     thread,
+    time::Duration,
 };
 
 use sha2::{Digest, Sha256};
-use tokio::sync::OnceCell;
+use tokio::{runtime::Handle, sync::OnceCell};
 use tokio_postgres::{Client, Config, NoTls, config::Host};
 use uuid::Uuid;
 
@@ -24,15 +29,20 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 /// A database that ends with the value.
 pub struct TestDatabase {
     pub name: String,
+    /// The one that looks and changes things for the test.
+    hand: OnceCell<Client>,
 }
 
 /// What all tests of this process share: a name, and the database to copy.
 struct Run {
     name: String,
     seed: HashMap<String, String>,
+    /// A connection that bears the run's name and lives as long as this process, and what drives it.
+    admin: Arc<Client>,
+    driver: Handle,
 }
 
-/// The server, as TEST_POSTGRES_URL says.
+/// The server, as `TEST_POSTGRES_URL` says.
 fn server() -> Config {
     let url = std::env::var("TEST_POSTGRES_URL")
         .expect("TEST_POSTGRES_URL is not set: run the tests with `make test`, which starts the databases");
@@ -53,11 +63,11 @@ impl TestDatabase {
     }
 
     async fn copy_of(template: &str) -> Self {
-        let name = format!("{}_{}", run().await.name, NUMBER.fetch_add(1, Ordering::Relaxed));
-        let admin = connect(&server()).await;
+        let run = run().await;
+        let name = format!("{}_{}", run.name, NUMBER.fetch_add(1, Ordering::Relaxed));
         let sql = format!("CREATE DATABASE {name} TEMPLATE {template}");
-        admin.batch_execute(&sql).await.expect("a database for the test");
-        Self { name }
+        run.admin.batch_execute(&sql).await.expect("a database for the test");
+        Self { name, hand: OnceCell::new() }
     }
 
     /// The settings with which the service finds it, at `port` where it is not the server's own.
@@ -72,40 +82,43 @@ impl TestDatabase {
 
     /// The first column of the first row, as text.
     pub async fn text(&self, sql: &str) -> String {
-        let row = self.client().await.query_one(sql, &[]).await.expect("a row");
-        row.get::<_, String>(0)
+        self.hand().await.query_one(sql, &[]).await.expect("a row").get(0)
     }
 
     /// The first column of the first row, as a number.
     pub async fn number(&self, sql: &str) -> i64 {
-        let row = self.client().await.query_one(sql, &[]).await.expect("a row");
-        row.get::<_, i64>(0)
+        self.hand().await.query_one(sql, &[]).await.expect("a row").get(0)
     }
 
     /// Runs statements.
     pub async fn execute(&self, sql: &str) {
-        self.client().await.batch_execute(sql).await.expect("the statements");
+        self.hand().await.batch_execute(sql).await.expect("the statements");
     }
 
-    /// Ends every connection to it, as a restart of the server would.
+    /// Ends every connection of the service to it, as a restart of the server would.
     pub async fn end_connections(&self) {
-        let sql =
-            format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", self.name);
-        connect(&server()).await.batch_execute(&sql).await.expect("an end of the connections");
+        let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        assert!(self.number(sql).await > 0, "there are connections to end");
+    }
+
+    async fn hand(&self) -> &Client {
+        self.hand.get_or_init(|| self.client()).await
     }
 }
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
+        let Some(run) = RUN.get() else { return };
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        // A runtime of its own: the test's does not run while a value is dropped. What fails here is cleaned up by the next run.
-        let worker = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let _ = runtime
-                .expect("a runtime")
-                .block_on(async { connect(&server()).await.batch_execute(&sql).await });
+        let (sender, dropped) = mpsc::channel();
+        let admin = Arc::clone(&run.admin);
+        // Elsewhere: the test's own runtime does not run while a value is dropped. What fails here the next run cleans up.
+        run.driver.spawn(async move {
+            let _ = admin.batch_execute(&sql).await;
+            let _ = sender.send(());
         });
-        let _ = worker.join();
+        let _ = dropped.recv_timeout(Duration::from_secs(5));
     }
 }
 
@@ -133,30 +146,29 @@ async fn run() -> &'static Run {
 impl Run {
     async fn begin() -> Self {
         let name = format!("{PREFIX}{}", Uuid::new_v4().simple());
-        keep_alive(&name);
-        let admin = connect(&server()).await;
+        let (admin, driver) = connect_for_good(&name);
         drop_left_over(&admin).await;
         let template = format!("{name}_template");
         admin.batch_execute(&format!("CREATE DATABASE {template}")).await.expect("a template database");
         let seed = fill(&template).await;
-        Self { name, seed }
+        Self { name, seed, admin: Arc::new(admin), driver }
     }
 }
 
-/// Holds a connection that bears the run's name for as long as this process lives.
-fn keep_alive(name: &str) {
+/// A connection on a thread of its own. As long as it is there, no other run drops the databases of this one.
+fn connect_for_good(name: &str) -> (Client, Handle) {
     let mut config = server();
     config.application_name(name);
-    let (sender, connected) = std::sync::mpsc::channel();
+    let (sender, connected) = mpsc::channel();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async move {
-            let (_client, connection) = config.connect(NoTls).await.expect("PostgreSQL at TEST_POSTGRES_URL");
-            let _ = sender.send(());
+            let (client, connection) = config.connect(NoTls).await.expect("PostgreSQL at TEST_POSTGRES_URL");
+            let _ = sender.send((client, Handle::current()));
             let _ = connection.await;
         });
     });
-    connected.recv().expect("PostgreSQL at TEST_POSTGRES_URL");
+    connected.recv().expect("PostgreSQL at TEST_POSTGRES_URL")
 }
 
 /// Drops what runs left that did not come to their end.
@@ -173,6 +185,8 @@ async fn drop_left_over(admin: &Client) {
 /// Migrates and seeds with the real commands, then adds the people and clients that only tests need.
 async fn fill(template: &str) -> HashMap<String, String> {
     let mut seed_demo = Command::new(process::BINARY);
+    // A folder without an `.env` file.
+    seed_demo.current_dir(std::env::temp_dir());
     seed_demo.arg("seed-demo").env_clear().envs(process::base_settings()).envs(settings(template, None));
     let output = seed_demo.output().expect("the binary runs");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -185,15 +199,7 @@ async fn fill(template: &str) -> HashMap<String, String> {
 
 fn settings(database: &str, port: Option<u16>) -> Vec<(&'static str, String)> {
     let server = server();
-    let host = match server.get_hosts().first() {
-        Some(Host::Tcp(host)) => host.clone(),
-        Some(Host::Unix(path)) => path.display().to_string(),
-        None => "127.0.0.1".to_owned(),
-    };
-    let (host, port) = match port {
-        Some(port) => ("127.0.0.1".to_owned(), port),
-        None => (host, server_port()),
-    };
+    let (host, port) = port.map_or_else(server_address, |port| ("127.0.0.1".to_owned(), port));
     let password = String::from_utf8_lossy(server.get_password().unwrap_or_default()).into_owned();
     vec![
         ("POSTGRES_HOST", host),
@@ -204,9 +210,15 @@ fn settings(database: &str, port: Option<u16>) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The port of the server.
-pub fn server_port() -> u16 {
-    server().get_ports().first().copied().unwrap_or(5432)
+/// Host and port of the server.
+pub fn server_address() -> (String, u16) {
+    let server = server();
+    let host = match server.get_hosts().first() {
+        Some(Host::Tcp(host)) => host.clone(),
+        Some(Host::Unix(path)) => path.display().to_string(),
+        None => "127.0.0.1".to_owned(),
+    };
+    (host, server.get_ports().first().copied().unwrap_or(5432))
 }
 
 async fn connect(config: &Config) -> Client {

@@ -52,13 +52,13 @@ pub const BOUND_ELSEWHERE: &str = "elsewhere-service";
 pub const WEAK: &str = "weak-service";
 /// May use every audience and scope, so that a test can narrow them.
 pub const BROAD: &str = "broad-service";
-/// Public, with client_credentials among its grants all the same.
+/// Public, with `client_credentials` among its grants all the same.
 pub const PUBLIC: &str = "public-app";
-/// May not use client_credentials.
+/// May not use `client_credentials`.
 pub const NO_GRANT: &str = "refresh-only";
 pub const DISABLED: &str = "disabled-service";
 /// Its id and secret hold what Basic credentials have to escape.
-pub const ODD: &str = "odd:client/id +%";
+pub const ODD: &str = "odd:client/id+%";
 pub const ODD_SECRET: &str = "s:e c%r+e/t=&?";
 /// Has two secrets that count and one that expired: the usual one, the new one, the old one.
 pub const TWO_SECRETS: &str = "two-secrets";
@@ -72,6 +72,11 @@ pub fn secret_of(client_id: &str) -> String {
     } else {
         format!("aas_secret-of-{client_id}-0123456789abcdefghijklm")
     }
+}
+
+/// A client made here, with its usual secret.
+pub fn credentials(client_id: &str) -> ClientCredentials {
+    ClientCredentials { id: client_id.to_owned(), secret: secret_of(client_id) }
 }
 
 /// A person's id, which is the same in every run.
@@ -113,29 +118,28 @@ async fn org_of(client: &Client, group_id: Uuid) -> Uuid {
 }
 
 async fn insert_clients(client: &Client, org: Uuid, other_org: Uuid) {
-    let grant = ["client_credentials"];
-    let auth_api = ["auth-api"];
-    let every = ["auth-api", "chat-api", "oauth-integrations"];
-    let rows: [(&str, bool, &[&str], &[&str], &[&str], Option<Uuid>); 9] = [
-        (BOUND, false, &grant, &["groups:read"], &auth_api, Some(org)),
-        (BOUND_ELSEWHERE, false, &grant, &["groups:read"], &auth_api, Some(other_org)),
-        (WEAK, false, &grant, &["messages:read"], &auth_api, None),
-        (BROAD, false, &grant, &["groups:read", "messages:read", "messages:send"], &every, None),
-        (PUBLIC, true, &grant, &["groups:read"], &auth_api, None),
-        (NO_GRANT, false, &["refresh_token"], &["groups:read"], &auth_api, None),
-        (DISABLED, false, &grant, &["groups:read"], &auth_api, None),
-        (ODD, false, &grant, &["groups:read"], &auth_api, None),
-        (TWO_SECRETS, false, &grant, &["groups:read"], &auth_api, None),
+    // Id, scopes, audiences, the one organization.
+    let clients = [
+        (BOUND, "groups:read", "auth-api", Some(org)),
+        (BOUND_ELSEWHERE, "groups:read", "auth-api", Some(other_org)),
+        (WEAK, "messages:read", "auth-api", None),
+        (BROAD, "groups:read messages:read messages:send", "auth-api chat-api oauth-integrations", None),
+        (PUBLIC, "groups:read", "auth-api", None),
+        (NO_GRANT, "groups:read", "auth-api", None),
+        (DISABLED, "groups:read", "auth-api", None),
+        (ODD, "groups:read", "auth-api", None),
+        (TWO_SECRETS, "groups:read", "auth-api", None),
     ];
-    for (id, is_public, grants, scopes, audiences, org) in rows {
+    for (id, scopes, audiences, org) in clients {
         let sql = "INSERT INTO clients (client_id, name, is_public, grant_types, scopes, audiences, all_orgs, org_ids, created_at) \
-                   VALUES ($1, $1, $2, $3, $4, $5, $6, $7, now())";
+                   VALUES ($1, $1, $2, $3, string_to_array($4, ' '), string_to_array($5, ' '), $6, $7, now())";
+        let grant = if id == NO_GRANT { "refresh_token" } else { "client_credentials" };
         let orgs: Vec<Uuid> = org.into_iter().collect();
         client
-            .execute(sql, &[&id, &is_public, &grants, &scopes, &audiences, &org.is_none(), &orgs])
+            .execute(sql, &[&id, &(id == PUBLIC), &vec![grant], &scopes, &audiences, &orgs.is_empty(), &orgs])
             .await
             .expect("a client");
-        if !is_public {
+        if id != PUBLIC {
             insert_secret(client, id, &secret_of(id), "NULL").await;
         }
     }

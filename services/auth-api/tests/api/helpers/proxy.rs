@@ -77,7 +77,7 @@ async fn carry(mut near: TcpStream, mut line: watch::Receiver<Line>) {
     if *line.borrow() == Line::Cut {
         return;
     }
-    let Ok(mut far) = TcpStream::connect((Ipv4Addr::LOCALHOST, database::server_port())).await else {
+    let Ok(mut far) = TcpStream::connect(database::server_address()).await else {
         return;
     };
     let mut copying = pin!(copy_bidirectional(&mut near, &mut far));

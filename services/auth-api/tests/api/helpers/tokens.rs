@@ -1,6 +1,8 @@
 //! Access tokens taken apart, and checked against the published keys.
 
+use auth_api::domain::Identity;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use common_auth::AccessTokenClaims;
 use josekit::{jwk::Jwk, jws::RS256};
 use serde_json::Value;
 
@@ -20,6 +22,13 @@ pub fn claims(token: &str) -> Value {
 #[track_caller]
 pub fn kid(token: &str) -> String {
     header(token)["kid"].as_str().expect("a kid").to_owned()
+}
+
+/// The token with other claims, signed by the service's own key.
+pub fn resign(identity: &Identity, token: &str, change: impl FnOnce(&mut AccessTokenClaims)) -> String {
+    let mut claims = serde_json::from_value(claims(token)).expect("claims");
+    change(&mut claims);
+    identity.keys.sign(&claims).expect("a token")
 }
 
 /// Whether a key of the set with the token's `kid` verifies it.
