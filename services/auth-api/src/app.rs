@@ -89,7 +89,7 @@ impl App {
             health: Arc::default(),
             cookie: Data::new(SessionCookie::new(config)),
             metadata: Data::new(Document::of_json(&metadata)),
-            contract: Data::new(routes::contract()),
+            contract: Data::new(routes::contract::build()),
             http_metrics: Data::new(HttpMetrics::register(&registry)?),
             registry: Data::new(registry),
             origins: config.allowed_origins.clone(),

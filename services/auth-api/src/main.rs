@@ -71,7 +71,9 @@ fn main() -> ExitCode {
     let command = Cli::parse().command.unwrap_or(Command::Serve);
     match command {
         Command::CheckConfig { markdown: true } => return print(&Config::markdown()),
-        Command::Openapi => return print(&(routes::contract().to_pretty_json().unwrap_or_default() + "\n")),
+        Command::Openapi => {
+            return print(&(routes::contract::build().to_pretty_json().unwrap_or_default() + "\n"));
+        }
         _ => {}
     }
     let _ = dotenvy::dotenv();

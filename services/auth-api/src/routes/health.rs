@@ -5,8 +5,12 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{HttpResponse, http::header::ContentType, web::Data};
-use common_auth::Authenticator;
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header::ContentType},
+    web::Data,
+};
+use common_auth::{Authenticator, Problem};
 use prometheus::Registry;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -57,17 +61,20 @@ pub(super) async fn get_livez() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
-/// Each condition by name, so that one look says what is missing.
+/// Whether requests may come: the database is migrated and answers, the keys are known, and nobody told the process to stop.
 pub(super) async fn get_readyz(health: Data<Health>, authenticator: Data<Authenticator>) -> HttpResponse {
-    let (database, verifier) = (health.has_database(), authenticator.is_ready());
-    let is_ready = database && verifier && !health.is_draining();
-    let mut response = if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    response.json(json!({
-        "status": if is_ready { "ready" } else { "not ready" },
-        "database": database,
-        "keys_and_revocations": verifier,
-        "draining": health.is_draining(),
-    }))
+    let checks = [
+        ("database", health.has_database()),
+        ("keys", authenticator.is_ready()),
+        ("not_draining", !health.is_draining()),
+    ];
+    let missing: Vec<&str> = checks.iter().filter(|(_, is_met)| !is_met).map(|(name, _)| *name).collect();
+    if missing.is_empty() {
+        return HttpResponse::Ok().json(json!({ "status": "ok" }));
+    }
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "The service is not ready")
+        .with("missing", json!(missing))
+        .into_response()
 }
 
 pub(super) async fn get_metrics(registry: Data<Registry>) -> HttpResponse {

@@ -1,6 +1,7 @@
 //! Every path of the service, grouped by caller.
 
 mod change;
+pub mod contract;
 mod directory;
 mod discovery;
 mod group;
@@ -14,16 +15,11 @@ mod request;
 mod revocation;
 mod token;
 
+use crate::error::ApiError;
 use actix_web::{
     HttpRequest, HttpResponse, Route,
     web::{self, PathConfig, QueryConfig, ServiceConfig, delete, get, post, resource},
 };
-use utoipa::{
-    Modify, OpenApi,
-    openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
-};
-
-use crate::error::ApiError;
 
 pub use login::SessionCookie;
 
@@ -115,7 +111,9 @@ pub fn configure(app: &mut ServiceConfig) {
         app.service(resource(path).route(get().to(discovery::get_metadata)).default_service(only("GET")));
     }
     app.service(resource("/health").route(get().to(health::get_health)).default_service(only("GET")));
-    app.service(resource("/openapi.json").route(get().to(get_contract)).default_service(only("GET")));
+    app.service(
+        resource("/openapi.json").route(get().to(contract::get_contract)).default_service(only("GET")),
+    );
     app.default_service(web::to(|| async { Err::<HttpResponse, _>(ApiError::NotFound) }));
 }
 
@@ -125,77 +123,6 @@ pub fn configure_admin(app: &mut ServiceConfig) {
     app.route("/readyz", get().to(health::get_readyz));
     app.route("/metrics", get().to(health::get_metrics));
     app.default_service(web::to(|| async { Err::<HttpResponse, _>(ApiError::NotFound) }));
-}
-
-/// The contract, made from the handlers' own annotations.
-pub fn contract() -> utoipa::openapi::OpenApi {
-    let mut contract = Contract::openapi();
-    // Spec 000's tools use the short paths, everything else the ones under /api.
-    for name in ["login", "refresh", "logout", "me"] {
-        let path = format!("/auth/{name}");
-        if let Some(mut item) = contract.paths.paths.get(&path).cloned() {
-            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
-                operation.operation_id = operation.operation_id.as_ref().map(|id| format!("api_{id}"));
-            }
-            contract.paths.paths.insert(format!("/api{path}"), item);
-        }
-    }
-    if let Some(mut item) = contract.paths.paths.get("/.well-known/openid-configuration").cloned() {
-        if let Some(operation) = &mut item.get {
-            operation.operation_id = Some("get_authorization_server_metadata".to_owned());
-        }
-        contract.paths.paths.insert("/.well-known/oauth-authorization-server".to_owned(), item);
-    }
-    contract
-}
-
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "auth-api", description = "Identity: organizations, users, groups, clients, signing keys and access tokens"),
-    paths(
-        login::log_in,
-        login::refresh,
-        login::log_out,
-        login::get_me,
-        token::issue_token,
-        introspection::introspect_token,
-        revocation::revoke_token,
-        revocation::list_revocations,
-        group::list_groups,
-        group::create_group,
-        group::get_group,
-        group::list_members,
-        group::add_member,
-        group::remove_member,
-        organization::remove_member,
-        directory::get_directory,
-        change::list_changes,
-        jwks::get_jwks,
-        discovery::get_metadata,
-        health::get_health,
-        get_contract,
-    ),
-    modifiers(&SecuritySchemes)
-)]
-struct Contract;
-
-struct SecuritySchemes;
-
-impl Modify for SecuritySchemes {
-    fn modify(&self, contract: &mut utoipa::openapi::OpenApi) {
-        let components = contract.components.get_or_insert_default();
-        components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-        components
-            .add_security_scheme("client_basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
-        let cookie = ApiKey::Cookie(ApiKeyValue::new("__Host-auth_session"));
-        components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));
-    }
-}
-
-/// The contract of this service.
-#[utoipa::path(get, path = "/openapi.json", tag = "service", responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json")))]
-async fn get_contract(contract: web::Data<utoipa::openapi::OpenApi>) -> HttpResponse {
-    HttpResponse::Ok().json(contract.get_ref())
 }
 
 fn only(methods: &'static str) -> Route {

@@ -59,6 +59,6 @@ pub fn render(public_url: Option<&str>) -> String {
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "service", responses((status = 200, description = "The contract")))]
-pub async fn openapi_json(state: web::Data<AppState>) -> HttpResponse {
+pub async fn get_contract(state: web::Data<AppState>) -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::json()).body(state.contract.clone())
 }

@@ -1,8 +1,8 @@
 //! Every path of the service, grouped by who calls it.
 
-pub mod admin;
 pub mod contract;
 pub mod group;
+pub mod health;
 pub mod message;
 pub mod read_mark;
 
@@ -50,18 +50,18 @@ pub fn configure(app: &mut ServiceConfig) {
     );
 
     // Anybody.
-    app.service(resource("/health").route(get().to(admin::health)).default_service(only("GET")));
+    app.service(resource("/health").route(get().to(health::get_health)).default_service(only("GET")));
     app.service(
-        resource("/openapi.json").route(get().to(contract::openapi_json)).default_service(only("GET")),
+        resource("/openapi.json").route(get().to(contract::get_contract)).default_service(only("GET")),
     );
     app.default_service(web::to(not_found));
 }
 
 /// The admin listener: probes and Prometheus.
 pub fn configure_admin(app: &mut ServiceConfig) {
-    app.service(resource("/livez").route(get().to(admin::livez)));
-    app.service(resource("/readyz").route(get().to(admin::readyz)));
-    app.service(resource("/metrics").route(get().to(admin::metrics)));
+    app.service(resource("/livez").route(get().to(health::get_livez)));
+    app.service(resource("/readyz").route(get().to(health::get_readyz)));
+    app.service(resource("/metrics").route(get().to(health::get_metrics)));
     app.default_service(web::to(not_found));
 }
 
@@ -76,8 +76,8 @@ pub fn configure_admin(app: &mut ServiceConfig) {
         message::send_message,
         message::get_message,
         read_mark::put_read_mark,
-        admin::health,
-        contract::openapi_json,
+        health::get_health,
+        contract::get_contract,
     ),
     modifiers(&BearerToken),
     components(schemas(contract::ProblemBody)),

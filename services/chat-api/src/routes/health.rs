@@ -12,18 +12,18 @@ use crate::{app::AppState, telemetry};
 
 /// Whether the process answers.
 #[utoipa::path(get, path = "/health", tag = "service", responses((status = 200, description = "It does")))]
-pub async fn health() -> HttpResponse {
+pub async fn get_health() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
 /// Whether the process should live on: it answers, so it should.
-pub async fn livez() -> HttpResponse {
+pub async fn get_livez() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
 /// Whether requests may come: the database is prepared and answers, the keys are known, and nobody told the process to stop. A
 /// peer that is down does not count: that would make one outage two.
-pub async fn readyz(state: web::Data<AppState>, authenticator: web::Data<Authenticator>) -> HttpResponse {
+pub async fn get_readyz(state: web::Data<AppState>, authenticator: web::Data<Authenticator>) -> HttpResponse {
     let checks = [
         ("database", state.database.is_good()),
         ("keys", authenticator.is_ready()),
@@ -39,7 +39,7 @@ pub async fn readyz(state: web::Data<AppState>, authenticator: web::Data<Authent
 }
 
 /// The metrics in Prometheus' text form.
-pub async fn metrics(state: web::Data<AppState>) -> HttpResponse {
+pub async fn get_metrics(state: web::Data<AppState>) -> HttpResponse {
     state.directory.show_age();
     match telemetry::render(&state.registry) {
         Ok(text) => {
