@@ -20,7 +20,7 @@ mod token_check;
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use chaos::{Options, World};
 use clap::{Parser, Subcommand};
 
@@ -88,23 +88,28 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     let wanted = |part: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == part);
     let mut report = Report::new(&plan);
     if wanted("token-check") {
-        token_check::measure(&plan, &mut report).await.context("token-check")?;
+        let outcome = token_check::measure(&plan, &mut report).await;
+        report.or_failed("token-check", outcome)?;
     }
     if ["groups", "grants", "sending", "paging"].into_iter().any(wanted) {
         let options =
             Options::default().auth_api("ACCESS_TOKEN_TTL_SECONDS", "7200").auth_api("RUST_LOG", "warn");
         let mut world = World::start(options.chat_api("RUST_LOG", "warn")).await?;
         if wanted("groups") {
-            groups::measure(&plan, &mut world, &mut report).await.context("groups")?;
+            let outcome = groups::measure(&plan, &mut world, &mut report).await;
+            report.or_failed("groups", outcome)?;
         }
         if wanted("grants") {
-            grants::measure(&plan, &world, &mut report).await.context("grants")?;
+            let outcome = grants::measure(&plan, &world, &mut report).await;
+            report.or_failed("grants", outcome)?;
         }
         if wanted("sending") {
-            sending::measure(&plan, &world, &mut report).await.context("sending")?;
+            let outcome = sending::measure(&plan, &world, &mut report).await;
+            report.or_failed("sending", outcome)?;
         }
         if wanted("paging") {
-            paging::measure(&plan, &world, &mut report).await.context("paging")?;
+            let outcome = paging::measure(&plan, &world, &mut report).await;
+            report.or_failed("paging", outcome)?;
         }
         world.end().await?;
     }

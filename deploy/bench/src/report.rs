@@ -58,6 +58,14 @@ impl Report {
         self.row(what, String::new(), measured.into(), None)
     }
 
+    /// A part that broke off is a line of the table, so that the others are not lost with it.
+    pub(crate) fn or_failed(&mut self, part: &str, outcome: Result<()>) -> Result<()> {
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(error) => self.row(part, "measured".to_owned(), format!("broke off: {error:#}"), Some(false)),
+        }
+    }
+
     /// A sentence below the table.
     pub(crate) fn note(&mut self, sentence: impl Into<String>) {
         self.notes.push(sentence.into());
