@@ -104,7 +104,7 @@ fn authenticator(
     let revocations = RevocationWatcher::new(NoRevocations, Arc::clone(&metrics));
     let settings = VerifierSettings { cache_capacity, ..VerifierSettings::new(ISSUER, "chat-api") };
     let verifier = Verifier::new(settings, Arc::new(keys), Arc::new(revocations), Arc::clone(&metrics));
-    let authenticator = Authenticator::local(Arc::new(verifier), metrics);
+    let authenticator = Authenticator::local(Arc::new(verifier));
     let tasks = authenticator.start();
     Ok((registry, web::Data::new(authenticator), tasks))
 }

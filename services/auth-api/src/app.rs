@@ -85,7 +85,7 @@ impl App {
         let metadata = discovery::metadata(&config.auth_api_issuer, &config.public_url());
         let state = State {
             identity,
-            authenticator: Data::new(Authenticator::local(Arc::new(verifier), metrics)),
+            authenticator: Data::new(Authenticator::local(Arc::new(verifier))),
             health: Arc::default(),
             cookie: Data::new(SessionCookie::new(config)),
             metadata: Data::new(Document::of_json(&metadata)),

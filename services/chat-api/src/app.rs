@@ -26,6 +26,7 @@ use common_auth::{
     problem,
     revocation::{HttpRevocationSource, RevocationWatcher},
 };
+use mongodb::error::ErrorKind;
 use prometheus::Registry;
 use reqwest::Url;
 use secrecy::ExposeSecret;
@@ -80,7 +81,7 @@ pub struct App {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     #[error("MONGODB_URI cannot be used: {0}")]
-    Store(#[from] mongodb::error::Error),
+    Store(String),
     #[error("an address of auth-api cannot be used: {0}")]
     Address(#[from] url::ParseError),
     #[error("the HTTP client cannot be made: {0}")]
@@ -89,6 +90,16 @@ pub enum BuildError {
     Metrics(#[from] prometheus::Error),
     #[error("{host}:{port} cannot be listened on: {error}")]
     Listen { host: std::net::IpAddr, port: u16, error: io::Error },
+}
+
+impl From<mongodb::error::Error> for BuildError {
+    /// Keeps the driver's words only where they cannot quote the password, which a string that cannot be read may well hold.
+    fn from(error: mongodb::error::Error) -> Self {
+        Self::Store(match *error.kind {
+            ErrorKind::DnsResolve { ref message, .. } => message.clone(),
+            _ => "it is no connection string, or a part of it is not percent-encoded".to_owned(),
+        })
+    }
 }
 
 impl AppState {
@@ -308,7 +319,7 @@ fn authenticator(
         let url = Url::parse(&config.auth_api("/oauth/introspect"))?;
         let introspector =
             Introspector::new(quick, url, &config.jwt_audience, Arc::clone(tokens), Arc::clone(&metrics));
-        return Ok(Authenticator::introspection(introspector, metrics));
+        return Ok(Authenticator::introspection(introspector));
     }
     let keys = Arc::new(JwksManager::new(
         HttpJwksSource::new(background.clone(), Url::parse(&config.jwks_url())?),
@@ -323,7 +334,7 @@ fn authenticator(
     ));
     let settings = VerifierSettings::new(&config.auth_api_issuer, &config.jwt_audience);
     let verifier = Verifier::new(settings, keys, revocations, Arc::clone(&metrics));
-    Ok(Authenticator::local(Arc::new(verifier), metrics))
+    Ok(Authenticator::local(Arc::new(verifier)))
 }
 
 fn directory_settings(config: &Config) -> DirectorySettings {

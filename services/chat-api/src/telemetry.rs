@@ -6,7 +6,7 @@ use actix_web::{
     Error,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::header::HeaderMap,
+    http::{Method, header::HeaderMap},
     middleware::Next,
     web,
 };
@@ -194,7 +194,11 @@ pub async fn measure<B: MessageBody + 'static>(
         let route = response.request().match_pattern().unwrap_or_default();
         metrics
             .duration
-            .with_label_values(&[response.request().method().as_str(), &route, response.status().as_str()])
+            .with_label_values(&[
+                method_label(response.request().method()),
+                &route,
+                response.status().as_str(),
+            ])
             .observe(start.elapsed().as_secs_f64());
     }
     outcome
@@ -217,6 +221,16 @@ pub fn trace_headers() -> reqwest::header::HeaderMap {
         propagator.inject_context(&context, &mut Outgoing(&mut headers));
     });
     headers
+}
+
+/// The methods that exist, and one word for all others (OpenTelemetry's): callers may make up as many as they like.
+fn method_label(method: &Method) -> &str {
+    match method.as_str() {
+        known @ ("CONNECT" | "DELETE" | "GET" | "HEAD" | "OPTIONS" | "PATCH" | "POST" | "PUT" | "TRACE") => {
+            known
+        }
+        _ => "_OTHER",
+    }
 }
 
 /// Keeps quiet those who would write down what they carry: statements' values, headers, bodies.

@@ -8,7 +8,6 @@ use tokio::task::JoinHandle;
 use crate::{
     error::AuthError,
     introspection::Introspector,
-    metrics::AuthMetrics,
     token_cache::TokenHash,
     verifier::{VerifiedToken, Verifier, unix_now},
 };
@@ -18,7 +17,6 @@ const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(1);
 /// Checks tokens locally or at auth-api. Shared by the workers as `actix_web::web::Data<Authenticator>`.
 pub struct Authenticator {
     way: Way,
-    metrics: Arc<AuthMetrics>,
 }
 
 enum Way {
@@ -38,13 +36,13 @@ impl Drop for Background {
 
 impl Authenticator {
     /// Local validation (`USE_OAUTH2_AUTH=true`).
-    pub fn local(verifier: Arc<Verifier>, metrics: Arc<AuthMetrics>) -> Self {
-        Self { way: Way::Local(verifier), metrics }
+    pub fn local(verifier: Arc<Verifier>) -> Self {
+        Self { way: Way::Local(verifier) }
     }
 
     /// Validation at auth-api (`USE_OAUTH2_AUTH=false`).
-    pub fn introspection(introspector: Introspector, metrics: Arc<AuthMetrics>) -> Self {
-        Self { way: Way::Introspection(introspector), metrics }
+    pub fn introspection(introspector: Introspector) -> Self {
+        Self { way: Way::Introspection(introspector) }
     }
 
     /// Starts what runs in the background: fetching keys and following revocations. Call it inside a tokio runtime.
@@ -103,10 +101,6 @@ impl Authenticator {
             Way::Local(verifier) => verifier.verify_missed_at(token, hash, unix_now()).await,
             Way::Introspection(introspector) => introspector.introspect(token).await,
         }
-    }
-
-    pub(crate) fn metrics(&self) -> &AuthMetrics {
-        &self.metrics
     }
 }
 

@@ -28,13 +28,12 @@ use crate::{
 #[derive(Clone)]
 pub struct AuthContext {
     token: Arc<VerifiedToken>,
-    authenticator: Data<Authenticator>,
 }
 
 impl AuthContext {
     /// Makes the context of a token that was verified by other means than this request's bearer header.
-    pub fn new(token: Arc<VerifiedToken>, authenticator: Data<Authenticator>) -> Self {
-        Self { token, authenticator }
+    pub fn new(token: Arc<VerifiedToken>) -> Self {
+        Self { token }
     }
 
     /// The caller.
@@ -80,7 +79,7 @@ impl AuthContext {
 
     pub(crate) fn check(&self, allowed: bool, refusal: impl FnOnce() -> AuthError) -> Result<(), AuthError> {
         let outcome = if allowed { Ok(()) } else { Err(refusal()) };
-        self.authenticator.metrics().count_permission_check(&outcome);
+        self.token.metrics.count_permission_check(&outcome);
         outcome
     }
 }
@@ -145,7 +144,7 @@ impl<T: 'static> Extraction<T> {
         request: &HttpRequest,
         finish: impl FnOnce(AuthContext) -> Result<T, AuthError> + 'static,
     ) -> Self {
-        let Some(authenticator) = request.app_data::<Data<Authenticator>>().cloned() else {
+        let Some(authenticator) = request.app_data::<Data<Authenticator>>() else {
             tracing::error!("the application has no Authenticator");
             return Self::Now(ready(Err(AuthError::Unavailable)));
         };
@@ -154,15 +153,12 @@ impl<T: 'static> Extraction<T> {
             Err(error) => return Self::Now(ready(Err(error))),
         };
         match authenticator.authenticate_cached(token) {
-            Ok(outcome) => {
-                let outcome = outcome.and_then(|token| finish(AuthContext { token, authenticator }));
-                Self::Now(ready(outcome))
-            }
+            Ok(outcome) => Self::Now(ready(outcome.and_then(|token| finish(AuthContext { token })))),
             Err(hash) => {
-                let token = token.to_owned();
+                let (token, authenticator) = (token.to_owned(), authenticator.clone());
                 Self::Later(Box::pin(async move {
                     let token = authenticator.authenticate_missed(&token, hash).await?;
-                    finish(AuthContext { token, authenticator })
+                    finish(AuthContext { token })
                 }))
             }
         }

@@ -75,7 +75,9 @@ impl Introspector {
         if !claims.aud.contains(&self.audience) {
             return Err(AuthError::InvalidToken("audience"));
         }
-        VerifiedToken::new(&claims, None).map(Arc::new).ok_or(AuthError::InvalidToken("subject"))
+        VerifiedToken::new(&claims, None, &self.metrics)
+            .map(Arc::new)
+            .ok_or(AuthError::InvalidToken("subject"))
     }
 
     /// Asks once more with a new service token where the first is refused: it may have been revoked.

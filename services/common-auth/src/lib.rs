@@ -61,7 +61,7 @@
 //!     Arc::new(RevocationWatcher::new(revocations, Arc::clone(&metrics))),
 //!     Arc::clone(&metrics),
 //! );
-//! let authenticator = web::Data::new(Authenticator::local(Arc::new(verifier), metrics));
+//! let authenticator = web::Data::new(Authenticator::local(Arc::new(verifier)));
 //! let _background = authenticator.start();
 //! // `/readyz` says `authenticator.is_ready()`.
 //! HttpServer::new(move || {

@@ -1,6 +1,10 @@
 //! Who the caller is, and for which organization it may speak.
 
-use std::sync::Arc;
+use std::{
+    collections::HashSet,
+    ops::Deref,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
 
 use uuid::Uuid;
 
@@ -14,6 +18,10 @@ pub enum Principal {
     Service(Service),
 }
 
+/// Roles or permissions. Many tokens list the same few: they share one list, which stays in the processor's caches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names(Arc<[String]>);
+
 /// A person, in one organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -24,8 +32,8 @@ pub struct User {
     pub session_id: Option<Uuid>,
     /// The client that the token was given to.
     pub client_id: String,
-    pub roles: Vec<String>,
-    pub permissions: Vec<String>,
+    pub roles: Names,
+    pub permissions: Names,
     pub scopes: Vec<String>,
     pub username: Option<String>,
     pub email: Option<String>,
@@ -67,6 +75,34 @@ pub enum TenantError {
     NotFound,
 }
 
+/// Lists that are remembered for sharing; more than all roles of a platform can be combined to. Further ones are not shared.
+const MAX_SHARED_LISTS: usize = 1024;
+
+static SHARED_LISTS: LazyLock<Mutex<HashSet<Arc<[String]>>>> = LazyLock::new(Mutex::default);
+
+impl Names {
+    /// These names, in the list that others with the same names have.
+    pub fn of(names: Vec<String>) -> Self {
+        let mut shared = SHARED_LISTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = shared.get(names.as_slice()) {
+            return Self(Arc::clone(list));
+        }
+        let list: Arc<[String]> = names.into();
+        if shared.len() < MAX_SHARED_LISTS {
+            shared.insert(Arc::clone(&list));
+        }
+        Self(list)
+    }
+}
+
+impl Deref for Names {
+    type Target = [String];
+
+    fn deref(&self) -> &[String] {
+        &self.0
+    }
+}
+
 impl Tenant {
     /// The organization's id.
     pub fn org_id(&self) -> Uuid {
@@ -104,8 +140,8 @@ impl Principal {
                 app_id: claims.app_id,
                 session_id: claims.sid,
                 client_id: claims.client_id.clone(),
-                roles: claims.roles.clone(),
-                permissions: claims.permissions.clone(),
+                roles: Names::of(claims.roles.clone()),
+                permissions: Names::of(claims.permissions.clone()),
                 scopes,
                 username: claims.username.clone(),
                 email: claims.email.clone(),

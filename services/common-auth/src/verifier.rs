@@ -64,10 +64,17 @@ pub struct VerifiedToken {
     pub expires_at: i64,
     /// The key that signed it; none where auth-api vouched for the token by introspection.
     pub(crate) key: Option<Arc<VerificationKey>>,
+    /// Where checks of the caller's rights are counted. Kept here since sharing it anew for each request would have the workers
+    /// fight over its reference count.
+    pub(crate) metrics: Arc<AuthMetrics>,
 }
 
 impl VerifiedToken {
-    pub(crate) fn new(claims: &AccessTokenClaims, key: Option<Arc<VerificationKey>>) -> Option<Self> {
+    pub(crate) fn new(
+        claims: &AccessTokenClaims,
+        key: Option<Arc<VerificationKey>>,
+        metrics: &Arc<AuthMetrics>,
+    ) -> Option<Self> {
         Some(Self {
             principal: Principal::from_claims(claims)?,
             jti: claims.jti.clone(),
@@ -79,6 +86,7 @@ impl VerifiedToken {
             not_before: claims.nbf,
             expires_at: claims.exp,
             key,
+            metrics: Arc::clone(metrics),
         })
     }
 
@@ -221,7 +229,8 @@ impl Verifier {
         if claims.exp.saturating_sub(claims.iat) > self.settings.max_lifetime_seconds {
             return Err(AuthError::InvalidToken("lifetime"));
         }
-        let token = VerifiedToken::new(claims, key).ok_or(AuthError::InvalidToken("subject"))?;
+        let token =
+            VerifiedToken::new(claims, key, &self.metrics).ok_or(AuthError::InvalidToken("subject"))?;
         self.check_as_of(&token, now)?;
         Ok(Arc::new(token))
     }

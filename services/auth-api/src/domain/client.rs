@@ -128,6 +128,12 @@ impl Client {
         self.scopes.iter().any(|allowed| allowed == scope)
     }
 
+    /// Whether it may work for an organization.
+    pub fn serves(&self, org_id: Uuid) -> bool {
+        let org_id = org_id.to_string();
+        self.orgs_claim.iter().any(|org| org == "*" || *org == org_id)
+    }
+
     /// Notes that it was used. No row is written here.
     pub fn touch(&self, now: OffsetDateTime) {
         self.last_used.store(now.unix_timestamp(), Ordering::Relaxed);
@@ -208,21 +214,26 @@ impl Clients {
 
     /// Writes down which clients were used, in one statement for all of them.
     pub async fn flush_last_used(&self, db: &Database) -> Result<(), StoreError> {
-        let mut used: Vec<(String, i64)> = Vec::new();
+        let (mut clients, mut client_ids, mut times) = (Vec::new(), Vec::new(), Vec::new());
         for (client_id, client) in self.cache.iter() {
-            let at = client.last_used.swap(0, Ordering::Relaxed);
-            if at > 0 {
-                used.push((client_id, at));
+            let at = client.last_used.load(Ordering::Relaxed);
+            if at > 0
+                && let Ok(time) = OffsetDateTime::from_unix_timestamp(at)
+            {
+                clients.push((client, at));
+                client_ids.push(client_id);
+                times.push(time);
             }
         }
-        if used.is_empty() {
+        if client_ids.is_empty() {
             return Ok(());
         }
-        let (client_ids, times): (Vec<String>, Vec<OffsetDateTime>) = used
-            .into_iter()
-            .filter_map(|(client_id, at)| Some((client_id, OffsetDateTime::from_unix_timestamp(at).ok()?)))
-            .unzip();
-        store::client::update_last_used(&db.connection().await?, &client_ids, &times).await
+        store::client::update_last_used(&db.connection().await?, &client_ids, &times).await?;
+        // Only now, and only what was written down: a failure or an end in between loses nothing.
+        for (client, at) in clients {
+            let _ = client.last_used.compare_exchange(at, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 

@@ -1,10 +1,11 @@
 //! What a token is worth now (RFC 7662), and taking it back (RFC 7009).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use common_auth::{AccessTokenClaims, Principal, extract::Right};
+use common_auth::{AccessTokenClaims, Orgs, Principal, extract::Right};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::{
     Identity,
@@ -51,12 +52,20 @@ struct Header {
 }
 
 impl Asker {
-    /// Whether it may know about this token: about every one with `tokens:introspect`, else about its own.
-    fn may_see(&self, client_id: &str, subject: &str) -> bool {
+    /// Whether it may know about this token: with `tokens:introspect` about every one of the organizations that it is bound to, else
+    /// about its own.
+    fn may_see(&self, client_id: &str, subject: &str, org_id: Option<Uuid>) -> bool {
         match self {
-            Self::Client(client) => client.has_scope(TokensIntrospect::NAME) || client.client_id == client_id,
+            Self::Client(client) => {
+                client.has_scope(TokensIntrospect::NAME) && org_id.is_none_or(|org_id| client.serves(org_id))
+                    || client.client_id == client_id
+            }
             Self::Bearer(Principal::Service(service)) => {
-                service.scopes.iter().any(|scope| scope == TokensIntrospect::NAME)
+                let is_of_its_orgs = match &service.orgs {
+                    Orgs::All => true,
+                    Orgs::Only(orgs) => org_id.is_none_or(|org_id| orgs.contains(&org_id)),
+                };
+                service.scopes.iter().any(|scope| scope == TokensIntrospect::NAME) && is_of_its_orgs
                     || service.client_id == client_id
             }
             Self::Bearer(Principal::User(user)) => user.user_id.to_string() == subject,
@@ -72,12 +81,12 @@ pub async fn introspect(
 ) -> Result<Option<Active>, StoreError> {
     if RefreshToken::is_like(token.expose_secret()) {
         let Some((family, true)) = find_family(identity, token).await? else { return Ok(None) };
-        let is_seen = asker.may_see(&family.client_id, &family.user_id.to_string());
+        let is_seen = asker.may_see(&family.client_id, &family.user_id.to_string(), Some(family.org_id));
         return Ok(is_seen.then(|| Active::Refresh(Box::new(family))));
     }
     let Some((kid, claims)) = verify(identity, token.expose_secret()) else { return Ok(None) };
     let now = OffsetDateTime::now_utc();
-    if now.unix_timestamp() >= claims.exp || !asker.may_see(&claims.client_id, &claims.sub) {
+    if now.unix_timestamp() >= claims.exp || !asker.may_see(&claims.client_id, &claims.sub, claims.org_id) {
         return Ok(None);
     }
     let is_revoked = is_revoked(&identity.db.connection().await?, &kid, &claims, now).await?;
@@ -101,6 +110,8 @@ pub async fn revoke(
     }
     let mut connection = identity.db.connection().await?;
     let transaction = connection.transaction().await?;
+    // Before the look: of several who revoke the same token at once, the others wait, and see that it is done.
+    store::feed::lock(&transaction).await?;
     let now = store::clock(&transaction).await?;
     let end = OffsetDateTime::from_unix_timestamp(claims.exp).unwrap_or(now);
     // One entry is enough; more would only make those of the same owner be replaced by one about everything.

@@ -152,8 +152,10 @@ async fn advance(identity: &Identity) -> Result<bool, RotationError> {
             notices.push(Revocation::keys_changed(kid));
         }
         (Step::Switch { next, active }, _) => {
-            if let Some(active) = active {
-                store::signing_key::update_retiring(&transaction, active, now).await?;
+            match active {
+                Some(active) => store::signing_key::update_retiring(&transaction, active, now).await?,
+                // It signs before its time: verifiers may never have heard of it.
+                None => notices.push(Revocation::keys_changed(next)),
             }
             store::signing_key::update_active(&transaction, next, now).await?;
             record(&transaction, "key_activated", next, now).await?;

@@ -177,6 +177,7 @@ async fn revoke_reused(
     circumstances: &Circumstances,
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
+    // Of several at once, one says so.
     store::family::update_revoked(&transaction, family.id, "reuse_detected", now).await?;
     let event = Event::new("refresh_reuse_detected").actor(family.user_id).client(&*family.client_id);
     let event = event.org(family.org_id).target(family.id).refused();

@@ -1,7 +1,7 @@
 //! Browser sessions: a random cookie that stands for a login.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use common_auth::{Principal, User};
+use common_auth::{Principal, User, principal::Names};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -41,8 +41,8 @@ pub async fn find_principal(
         app_id: session.app_id,
         session_id: Some(session.family_id),
         client_id: session.client_id,
-        roles: role.roles(),
-        permissions: role.permissions(),
+        roles: Names::of(role.roles()),
+        permissions: Names::of(role.permissions()),
         scopes: Vec::new(),
         username: Some(session.username),
         email: Some(session.email),

@@ -152,8 +152,8 @@ impl From<&User> for UserResponse {
             username: user.username.clone().unwrap_or_default(),
             org_id: user.org_id,
             app_id: user.app_id,
-            roles: user.roles.clone(),
-            permissions: user.permissions.clone(),
+            roles: user.roles.to_vec(),
+            permissions: user.permissions.to_vec(),
         }
     }
 }

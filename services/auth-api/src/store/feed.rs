@@ -60,7 +60,10 @@ pub async fn delete_old(
 ) -> Result<u64, StoreError> {
     let name = feed.name();
     let in_force = match feed {
-        Feed::Revocations => "AND expires_at < now()",
+        // Nor does anything after one in force go: a load that reads on from there would find the floor above it.
+        Feed::Revocations => {
+            "AND cursor < (SELECT coalesce(min(cursor), 9223372036854775807) FROM revocations WHERE expires_at >= now())"
+        }
         Feed::Changes => "",
     };
     let sql = format!(

@@ -279,11 +279,14 @@ impl From<tokio_postgres::Error> for StoreError {
 }
 
 /// Whether a server's refusal passes by itself: connection trouble, no access (08, 28, 3D), too busy (53), interrupted or shutting
-/// down (57), conflicts between transactions (40, 55P03), or a schema that is not there yet.
+/// down (57, 25P03), conflicts between transactions (40, 55P03), a standby that is not promoted yet (25006), or a schema that is not
+/// there yet.
 fn is_passing(code: &SqlState) -> bool {
     let class = code.code().get(..2).unwrap_or_default();
     matches!(class, "08" | "28" | "3D" | "40" | "53" | "57")
         || *code == SqlState::LOCK_NOT_AVAILABLE
+        || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+        || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
         || *code == SqlState::UNDEFINED_TABLE
 }
 

@@ -149,3 +149,16 @@ async fn a_seeding_with_the_secret_given_keeps_it() {
     assert_eq!(variables["CHAT_API_SERVICE_CLIENT_SECRET"], client.secret);
     app.service_token(&client).await;
 }
+
+#[tokio::test]
+async fn a_use_that_could_not_be_written_down_is_written_down_later() {
+    let app = TestApp::spawn().await;
+    let (identity, unreachable) = (app.identity().await, app.identity().await);
+    unreachable.db.close();
+    let client = identity.clients.find(&identity.db, BOUND).await.unwrap().unwrap();
+    client.touch(time::OffsetDateTime::now_utc());
+    identity.clients.flush_last_used(&unreachable.db).await.unwrap_err();
+    identity.clients.flush_last_used(&identity.db).await.unwrap();
+    let used = "SELECT count(*) FROM clients WHERE client_id = 'bound-service' AND last_used_at IS NOT NULL";
+    assert_eq!(app.database.number(used).await, 1);
+}

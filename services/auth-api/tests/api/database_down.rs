@@ -233,3 +233,23 @@ async fn it_starts_before_its_database_is_migrated_by_another() {
             .problem(401, "invalid_credentials");
     }
 }
+
+#[tokio::test]
+async fn a_database_that_only_reads_is_503_until_it_writes_again() {
+    let app = TestApp::spawn().await;
+    let token = app.login(&app.alice().await).await.access_token;
+    let name = &app.database.name;
+    let groups = async || app.get("/api/auth/groups").bearer_auth(&token).ask().await.status;
+    // As after a failover, before the standby is promoted.
+    app.database.execute(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;
+    app.database.end_connections().await;
+    until("it reads again", async || groups().await == 200).await;
+    let answer = app.create_group(&token, &json!({ "name": "Never" })).await;
+    answer.problem(503, "dependency_unavailable");
+    app.database.execute(&format!("ALTER DATABASE {name} RESET default_transaction_read_only")).await;
+    app.database.end_connections().await;
+    until("it writes again", async || {
+        app.create_group(&token, &json!({ "name": "Later" })).await.status == 201
+    })
+    .await;
+}

@@ -169,6 +169,23 @@ async fn k6_a_key_can_be_revoked_without_being_the_one_that_signs() {
 }
 
 #[tokio::test]
+async fn k6_a_key_that_has_to_sign_before_its_time_is_announced() {
+    let app = TestApp::spawn().await;
+    let old = signing_kid(&app).await;
+    // A replica that does not serve the next key keeps it from being announced.
+    let stuck = "INSERT INTO replicas (id, kids, seen_at) VALUES ('00000000-0000-7000-8000-000000000001', '{}', now() + interval '5 minutes')";
+    app.database.execute(stuck).await;
+    rotate(&app).await;
+    let next = app.database.text("SELECT kid FROM signing_keys WHERE state = 'next'").await;
+    let notice = format!("SELECT count(*) FROM revocations WHERE kind = 'keys_changed' AND value = '{next}'");
+    assert_eq!(app.database.number(&notice).await, 0);
+    let identity = app.identity().await;
+    auth_api::domain::key_rotation::revoke(&identity, &old).await.unwrap();
+    until("the next key signs", async || state(&app, &next).await == "active").await;
+    assert_eq!(app.database.number(&notice).await, 1, "verifiers are told to fetch it at once");
+}
+
+#[tokio::test]
 async fn k7_many_replicas_on_a_new_database_make_one_key() {
     let database = std::sync::Arc::new(TestDatabase::empty().await);
     let spawn = || TestApp::with().on(&database).spawn();

@@ -121,6 +121,17 @@ async fn r3_a_token_that_comes_again_ends_its_family() {
 }
 
 #[tokio::test]
+async fn r3_many_at_once_end_the_family_once() {
+    let app = TestApp::with().set("REFRESH_GRACE_SECONDS", 0).spawn().await;
+    let session = app.login(&app.alice().await).await;
+    app.refresh(&session.refresh_token).await.expect(200);
+    let answers = futures_util::future::join_all((0..12).map(|_| app.refresh(&session.refresh_token))).await;
+    assert!(answers.iter().all(|answer| answer.status == 400));
+    assert_eq!(audited(&app, "refresh_reuse_detected").await, 1);
+    assert_eq!(app.database.number("SELECT count(*) FROM revocations WHERE kind = 'family'").await, 1);
+}
+
+#[tokio::test]
 async fn r4_other_families_of_the_same_user_survive() {
     let app = TestApp::with().set("REFRESH_GRACE_SECONDS", 0).spawn().await;
     let alice = app.alice().await;

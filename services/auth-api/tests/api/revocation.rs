@@ -54,6 +54,17 @@ async fn v3_what_is_no_token_any_more_is_200() {
 }
 
 #[tokio::test]
+async fn v3_a_token_revoked_by_many_at_once_makes_one_entry() {
+    let app = TestApp::spawn().await;
+    let client = credentials(BOUND);
+    let token = app.service_token(&client).await;
+    let answers = futures_util::future::join_all((0..12).map(|_| app.revoke(&client, &token))).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    // More would add up until one entry about everything that its owner has replaces them.
+    assert_eq!(app.database.number("SELECT count(*) FROM revocations WHERE kind = 'jti'").await, 1);
+}
+
+#[tokio::test]
 async fn v4_the_hint_never_matters() {
     let app = TestApp::spawn().await;
     let client = credentials(BOUND);

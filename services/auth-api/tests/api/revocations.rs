@@ -186,3 +186,24 @@ async fn a_subject_is_revoked_in_the_order_of_commits() {
         sessions.iter().map(|it| tokens::claims(&it.access_token)["sid"].clone()).collect();
     assert_eq!(ended, expected.iter().collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn a_load_goes_past_what_was_swept_behind_an_entry_in_force() {
+    let app = TestApp::spawn().await;
+    let token = reader(&app).await;
+    // Tokens that live for a day: an older entry is in force, a younger notice is over.
+    let entry = |value: &str, hours: i64, end: &str| {
+        format!(
+            "INSERT INTO revocations (cursor, at, kind, value, issued_before, expires_at) VALUES (nextval('feed_cursors'), \
+             now() - interval '{hours} hours', 'jti', '{value}', now(), now() {end} interval '1 hour');"
+        )
+    };
+    app.database.execute("DELETE FROM revocations").await;
+    app.database.execute(&(entry("old", 30, "+") + &entry("over", 25, "-") + &entry("new", 1, "+"))).await;
+    auth_api::domain::retention::sweep(&app.identity().await).await.unwrap();
+    let first = app.revocations(&token, "limit=1").await.expect(200);
+    assert_eq!(first.text_at("/items/0/value"), "old");
+    let next = first.text_at("/next").to_owned();
+    let second = app.revocations(&token, &format!("after={next}&limit=1")).await.expect(200);
+    assert_eq!(second.text_at("/items/0/value"), "new");
+}

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::helpers::{
-    Answer, TestApp, credentials,
+    Answer, Ask, TestApp, credentials,
     fixtures::{BOUND, BOUND_ELSEWHERE, ERIN},
 };
 
@@ -105,4 +105,21 @@ async fn a_platform_service_sees_every_group_without_naming_its_org() {
         app.members(&token, group).await.expect(200);
     }
     app.group(&token, Uuid::now_v7()).await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_service_that_is_bound_to_an_org_introspects_no_token_of_another() {
+    let app = TestApp::spawn().await;
+    let sql = "UPDATE clients SET scopes = scopes || '{tokens:introspect}' WHERE client_id = 'elsewhere-service'";
+    app.database.execute(sql).await;
+    let client = credentials(BOUND_ELSEWHERE);
+    let bearer = app.service_token(&client).await;
+    let (alice, carol) = (app.login(&app.alice().await).await, app.login(&app.carol().await).await);
+    for (session, is_active) in [(&alice, false), (&carol, true)] {
+        for token in [&session.access_token, &session.refresh_token] {
+            assert_eq!(app.introspect(&client, token).await.body["active"], is_active);
+            let request = app.post("/oauth/introspect").bearer_auth(&bearer).form(&[("token", token)]);
+            assert_eq!(request.ask().await.body["active"], is_active);
+        }
+    }
 }

@@ -191,7 +191,7 @@ impl AuthApi {
         query: &[(&str, String)],
         limit: Duration,
     ) -> Result<Option<T>, AuthApiError> {
-        let url = self.base.join(path).map_err(unusable)?;
+        let url = beneath(&self.base, path).map_err(unusable)?;
         let mut is_retry = false;
         loop {
             let token = self.tokens.token().await.map_err(unusable)?;
@@ -221,6 +221,11 @@ impl AuthApi {
     }
 }
 
+/// A path of auth-api, beneath whatever path its own address has.
+fn beneath(base: &Url, path: &str) -> Result<Url, url::ParseError> {
+    Url::parse(&format!("{}{path}", base.as_str().trim_end_matches('/')))
+}
+
 fn unusable(error: impl std::fmt::Display) -> AuthApiError {
     AuthApiError::Unavailable(error.to_string())
 }
@@ -242,6 +247,17 @@ fn decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_path_of_the_address_is_kept() {
+        for (base, expected) in [
+            ("http://auth-api:8000", "http://auth-api:8000/api/auth/changes"),
+            ("http://gateway/auth/", "http://gateway/auth/api/auth/changes"),
+        ] {
+            let base = Url::parse(base).unwrap();
+            assert_eq!(beneath(&base, "/api/auth/changes").unwrap().as_str(), expected);
+        }
+    }
 
     #[test]
     fn a_change_of_an_unknown_type_is_no_error() {

@@ -69,11 +69,15 @@ async fn heal(heads: &Heads) {
 }
 
 async fn watch(store: &Store, health: &DatabaseHealth) {
+    let mut is_back = false;
     loop {
         tokio::time::sleep(INTERVAL).await;
-        match store.ping().await {
+        // One that was away may have come back empty, and without its indexes two rows could have one number.
+        let outcome = if is_back { store.prepare().await } else { store.ping().await };
+        match outcome {
             Ok(()) => health.note_answer(),
-            Err(error) => tracing::warn!(%error, "the database does not answer"),
+            Err(ref error) => tracing::warn!(%error, "the database does not answer"),
         }
+        is_back = outcome.is_err();
     }
 }

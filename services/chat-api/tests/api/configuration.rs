@@ -56,6 +56,17 @@ fn a_connection_string_that_is_none_is_named() {
 }
 
 #[test]
+fn a_connection_string_that_cannot_be_read_is_not_repeated() {
+    // The question mark ends the address too early, so that the password looks like a port.
+    let uri = "mongodb://chat:hunter2?secret@127.0.0.1/";
+    let variables: Vec<_> = SETTINGS.into_iter().take(2).chain([("MONGODB_URI", uri)]).collect();
+    let output = run(&["serve"], &variables);
+    let sentence = String::from_utf8(output.stderr).unwrap();
+    assert!(sentence.contains("MONGODB_URI") && sentence.lines().count() == 1, "{sentence}");
+    assert!(!sentence.contains("hunter2"), "{sentence}");
+}
+
+#[test]
 fn the_table_of_variables_needs_no_settings() {
     let output = run(&["check-config", "--markdown"], &[]);
     assert!(String::from_utf8(output.stdout).unwrap().contains("| `MONGODB_URI` | required |"));

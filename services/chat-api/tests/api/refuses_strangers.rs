@@ -104,3 +104,21 @@ async fn unknown_paths_and_methods_are_problems_too() {
     }
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn methods_of_a_callers_making_make_no_metrics() {
+    let app = TestApp::spawn().await;
+    for method in ["BREW", "PROPFIND", "get"] {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        assert_eq!(app.client.request(method, "/health", None, None).await.status.as_u16(), 405);
+    }
+
+    let metrics = app.admin("/metrics").await;
+
+    let text = metrics.body.as_str().unwrap();
+    assert!(text.contains("http_request_method=\"_OTHER\""), "{text}");
+    for method in ["BREW", "PROPFIND", "get"] {
+        assert!(!text.contains(&format!("http_request_method=\"{method}\"")), "{method}");
+    }
+    app.stop().await;
+}

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use chat_api::store::{
-    BUCKET_SIZE, GroupKey, Store, StoreSettings,
-    group::HeadRecord,
-    message::{Inserted, NewMessage, TimelineRecord, Tip},
+use chat_api::{
+    domain::group::Heads,
+    store::{
+        BUCKET_SIZE, GroupKey, Store, StoreSettings,
+        group::HeadRecord,
+        message::{Inserted, NewMessage, TimelineRecord, Tip},
+    },
 };
 use common_auth::{Orgs, Principal, Service, Tenant};
+use futures_util::FutureExt;
 use mongodb::bson::DateTime;
 use uuid::Uuid;
 
@@ -125,6 +129,20 @@ async fn heads_move_forward_only() {
         assert_eq!(store.find_head(&key).await.unwrap().unwrap().tip(), tip(expected));
     }
     assert_eq!(store.list_heads(tenant).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_save_that_is_stopped_loses_no_head() {
+    let (store, key) = (store().await, GroupKey::new(tenant(), Uuid::now_v7()));
+    store.insert_head(&key).await.unwrap();
+    let (heads, row) = (Heads::new(store.clone()), rows(&key, tip(0), 1).remove(0));
+    heads.note_written(&key, &row);
+
+    // Dropped while the database has not answered yet, as when the service stops.
+    assert!(heads.save_all().now_or_never().is_none());
+    heads.save_all().await.unwrap();
+
+    assert_eq!(store.find_head(&key).await.unwrap().unwrap().tip(), tip(1));
 }
 
 #[tokio::test]

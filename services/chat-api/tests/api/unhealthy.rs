@@ -67,6 +67,28 @@ async fn a_silent_database_is_503_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_comes_back_empty_gets_its_indexes_again() {
+    let app = TestApp::spawn().await;
+    app.send(app.alice, json!({ "content": "1" })).await;
+    let database = app.raw_database().await;
+    let timeline = database.collection::<mongodb::bson::Document>("timeline");
+
+    app.mongodb.cut();
+    eventually("the app is not ready", Duration::from_secs(10), async || !app.is_ready().await).await;
+    database.drop().await.unwrap();
+    app.mongodb.mend();
+
+    eventually("the unique indexes are there", Duration::from_secs(10), async || {
+        let names = timeline.list_index_names().await.unwrap_or_default();
+        ["timeline_seq", "timeline_change", "timeline_client_message_id"]
+            .iter()
+            .all(|name| names.iter().any(|it| it == name))
+    })
+    .await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn messages_cut_in_the_middle_are_stored_once_or_not_at_all() {
     let app = TestApp::spawn().await;
     app.send(app.alice, json!({ "content": "warm" })).await;

@@ -163,8 +163,8 @@ async fn claims_arrive_as_they_were_signed() {
     let verified = world.accept(&token.sign()).await;
     let common_auth::Principal::User(user) = &verified.principal else { panic!("a user") };
     assert_eq!((user.user_id, user.org_id), (crate::helpers::ALICE, crate::helpers::ORG));
-    assert_eq!(user.permissions, ["groups:read", "messages:send"]);
-    assert_eq!(user.roles, ["guest", "member"]);
+    assert_eq!(*user.permissions, ["groups:read", "messages:send"]);
+    assert_eq!(*user.roles, ["guest", "member"]);
     assert_eq!(user.scopes, ["openid", "profile", "email"]);
     assert_eq!(user.client_id, "first-party");
     assert_eq!(user.actor.as_deref(), Some("chat-api-service"));

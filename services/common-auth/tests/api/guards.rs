@@ -8,7 +8,7 @@ use actix_web::{
     web::{self, Data},
 };
 use common_auth::{
-    AuthContext, Authenticator,
+    AuthContext,
     extract::{
         CurrentUser, RequireAllPermissions, RequireAnyPermission, RequireAnyRole, RequirePermission,
         RequirePermissionOrScope, RequireRole, RequireScope, Right, get_auth_context, get_current_user,
@@ -213,8 +213,7 @@ async fn a_guard_is_a_context_too() {
 async fn a_context_can_come_from_elsewhere() {
     let world = World::new().await;
     let verified = world.accept(&world.alice().permissions(&["groups:read"]).sign()).await;
-    let authenticator: Data<Authenticator> = Data::new(world.authenticator());
-    let auth = AuthContext::new(verified, authenticator);
+    let auth = AuthContext::new(verified);
     assert!(require_permission(&auth, "groups:read").is_ok());
     assert!(require_permission(&auth, "messages:send").is_err());
 }

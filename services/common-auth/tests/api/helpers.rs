@@ -164,7 +164,7 @@ impl World {
     }
 
     pub(crate) fn authenticator(&self) -> Authenticator {
-        Authenticator::local(Arc::clone(&self.verifier), Arc::clone(&self.metrics))
+        Authenticator::local(Arc::clone(&self.verifier))
     }
 
     /// Starts the background tasks and waits until keys and revocations are loaded.

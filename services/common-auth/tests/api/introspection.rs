@@ -18,7 +18,7 @@ fn authenticator(peer: &Peer) -> Authenticator {
     let url = peer.url("/oauth/introspect").parse().unwrap();
     let introspector =
         Introspector::new(client(), url, AUDIENCE, peer.service_tokens(), Arc::clone(&metrics));
-    Authenticator::introspection(introspector, metrics)
+    Authenticator::introspection(introspector)
 }
 
 /// What auth-api says to `tokens:introspect` about Alice's token.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use futures_util::TryStreamExt;
@@ -111,19 +111,22 @@ impl Heads {
         self.save_all().await
     }
 
-    /// Stores every head that is not stored yet. Those that fail are kept for the next time.
+    /// Stores every head that is not stored yet. Each is kept until it is stored, so that a failure, or being stopped, loses none.
     pub async fn save_all(&self) -> Result<(), StoreError> {
-        let unsaved = std::mem::take(&mut *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut outcome = Ok(());
-        for (key, head) in unsaved {
-            if outcome.is_ok() {
-                outcome = self.store.update_head(&head).await;
+        let waiting: Vec<(GroupKey, HeadRecord)> =
+            self.unsaved().iter().map(|(key, head)| (*key, head.clone())).collect();
+        for (key, head) in waiting {
+            if let Err(error) = self.store.update_head(&head).await {
+                self.work.notify_one();
+                return Err(error);
             }
-            if outcome.is_err() {
-                self.save_later(key, head);
+            let mut unsaved = self.unsaved();
+            // A newer one may have come meanwhile.
+            if unsaved.get(&key).is_some_and(|it| it.last_change <= head.last_change) {
+                unsaved.remove(&key);
             }
         }
-        outcome
+        Ok(())
     }
 
     /// The stored head moved to where its timeline ends: a crash may have left it behind.
@@ -153,13 +156,17 @@ impl Heads {
     }
 
     fn save_later(&self, key: GroupKey, head: HeadRecord) {
-        let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unsaved = self.unsaved();
         match unsaved.get(&key) {
             Some(waiting) if waiting.last_change >= head.last_change => {}
             _ => drop(unsaved.insert(key, head)),
         }
         drop(unsaved);
         self.work.notify_one();
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, HashMap<GroupKey, HeadRecord>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
