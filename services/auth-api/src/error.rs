@@ -107,7 +107,7 @@ pub enum OAuthError {
     /// 400 `invalid_target` (RFC 8707, section 2)
     #[error("The resource is not one of the client's")]
     InvalidTarget,
-    /// 401 or 400: a bearer token, where one is accepted, is not good.
+    /// 401 `invalid_token` or 400 `invalid_request`: a bearer token, where one is accepted, is not good.
     #[error(transparent)]
     Bearer(AuthError),
     /// 405 `invalid_request`
@@ -225,8 +225,10 @@ impl OAuthError {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            // RFC 6750, section 3.1, has one code for every token that is not good.
+            Self::Bearer(AuthError::TokenExpired) => "invalid_token",
+            Self::Bearer(AuthError::Unavailable) | Self::Unavailable => "temporarily_unavailable",
             Self::Bearer(error) => error.code(),
-            Self::Unavailable => "temporarily_unavailable",
             Self::Internal => "server_error",
         }
     }
@@ -246,9 +248,6 @@ impl ResponseError for OAuthError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        if let Self::Bearer(error) = self {
-            return error.error_response();
-        }
         let mut response = HttpResponse::build(self.status_code());
         response.insert_header((header::CACHE_CONTROL, "no-store"));
         response.insert_header((header::PRAGMA, "no-cache"));
@@ -261,6 +260,15 @@ impl ResponseError for OAuthError {
             }
             Self::Unavailable => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER.as_secs()));
+            }
+            Self::Bearer(error) => {
+                // Its challenge and its time to come again hold here too; the body has this endpoint's form.
+                let like = error.error_response();
+                for name in [header::WWW_AUTHENTICATE, header::RETRY_AFTER] {
+                    if let Some(value) = like.headers().get(&name) {
+                        response.insert_header((name, value.clone()));
+                    }
+                }
             }
             _ => {}
         }

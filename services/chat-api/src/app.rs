@@ -317,8 +317,14 @@ fn authenticator(
     let metrics = AuthMetrics::register(registry)?;
     if !config.use_oauth2_auth {
         let url = Url::parse(&config.auth_api("/oauth/introspect"))?;
-        let introspector =
-            Introspector::new(quick, url, &config.jwt_audience, Arc::clone(tokens), Arc::clone(&metrics));
+        let introspector = Introspector::new(
+            quick,
+            url,
+            &config.jwt_audience,
+            Arc::clone(tokens),
+            config::INTROSPECTION_LIMIT,
+            Arc::clone(&metrics),
+        );
         return Ok(Authenticator::introspection(introspector));
     }
     let keys = Arc::new(JwksManager::new(

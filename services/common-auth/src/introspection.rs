@@ -1,6 +1,6 @@
 //! The rollback of local validation (`USE_OAUTH2_AUTH=false`): auth-api is asked about every token (RFC 7662).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
@@ -24,6 +24,7 @@ pub struct Introspector {
     url: reqwest::Url,
     audience: String,
     tokens: Arc<ServiceTokenManager>,
+    limit: Duration,
     metrics: Arc<AuthMetrics>,
 }
 
@@ -35,15 +36,16 @@ struct Answer {
 }
 
 impl Introspector {
-    /// Asks `url`; a token has to be meant for `audience`.
+    /// Asks `url`; a token has to be meant for `audience`. After `limit` there is no answer, whatever took so long.
     pub fn new(
         client: reqwest::Client,
         url: reqwest::Url,
         audience: impl Into<String>,
         tokens: Arc<ServiceTokenManager>,
+        limit: Duration,
         metrics: Arc<AuthMetrics>,
     ) -> Self {
-        Self { client, url, audience: audience.into(), tokens, metrics }
+        Self { client, url, audience: audience.into(), tokens, limit, metrics }
     }
 
     /// Whether auth-api holds the token for good, now.
@@ -64,7 +66,10 @@ impl Introspector {
         if !unverified.claims.aud.contains(&self.audience) {
             return Err(AuthError::InvalidToken("audience"));
         }
-        let answer = self.answer(token).await?;
+        // One limit for all that an answer may take: this service's own token, the question, and both again after a refusal.
+        let answer = tokio::time::timeout(self.limit, self.answer(token))
+            .await
+            .map_err(|_| unreachable_peer(&"no answer in time"))??;
         if !answer.active {
             let expired = unix_now() >= unverified.claims.exp;
             return Err(if expired { AuthError::TokenExpired } else { AuthError::InvalidToken("inactive") });

@@ -178,7 +178,9 @@ async fn revoke_reused(
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
     // Of several at once, one says so.
-    store::family::update_revoked(&transaction, family.id, "reuse_detected", now).await?;
+    if !store::family::update_revoked(&transaction, family.id, "reuse_detected", now).await? {
+        return Ok(());
+    }
     let event = Event::new("refresh_reuse_detected").actor(family.user_id).client(&*family.client_id);
     let event = event.org(family.org_id).target(family.id).refused();
     audit::record(&transaction, event, circumstances, now).await?;

@@ -110,7 +110,8 @@ async fn a_platform_service_sees_every_group_without_naming_its_org() {
 #[tokio::test]
 async fn a_service_that_is_bound_to_an_org_introspects_no_token_of_another() {
     let app = TestApp::spawn().await;
-    let sql = "UPDATE clients SET scopes = scopes || '{tokens:introspect}' WHERE client_id = 'elsewhere-service'";
+    let sql =
+        "UPDATE clients SET scopes = scopes || '{tokens:introspect}' WHERE client_id = 'elsewhere-service'";
     app.database.execute(sql).await;
     let client = credentials(BOUND_ELSEWHERE);
     let bearer = app.service_token(&client).await;

@@ -1,6 +1,9 @@
 //! Keeps the directory current.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{clients::auth_api::AuthApiError, domain::group::Directory};
 
@@ -12,9 +15,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub async fn run(directory: Arc<Directory>) {
     let mut pause = FIRST_PAUSE;
     loop {
+        let asked = Instant::now();
         match directory.follow_feed().await {
-            Ok(()) => {
+            Ok(has_news) => {
                 pause = FIRST_PAUSE;
+                if !has_news {
+                    // An auth-api that does not wait, such as one that is shutting down, must not be asked in a tight circle.
+                    tokio::time::sleep(FIRST_PAUSE.saturating_sub(asked.elapsed())).await;
+                }
                 continue;
             }
             Err(AuthApiError::CursorTooOld) => {}

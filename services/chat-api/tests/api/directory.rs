@@ -39,6 +39,22 @@ async fn changes_arrive_within_three_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_auth_api_that_keeps_nobody_waiting_is_not_asked_in_a_tight_circle() {
+    let app = TestApp::spawn().await;
+    let polls = || app.auth_api.calls("/api/auth/changes");
+    app.auth_api.close();
+    let before = polls();
+    eventually("it is asked again", SOON, async || polls() > before).await;
+
+    let (before, window) = (polls(), Duration::from_secs(1));
+    tokio::time::sleep(window).await;
+
+    let asked = polls() - before;
+    assert!((1..=20).contains(&asked), "{asked} times within {window:?}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unknown_groups_cost_auth_api_nothing() {
     let app = TestApp::spawn().await;
     let token = app.token(app.alice);

@@ -1,6 +1,6 @@
 //! `USE_OAUTH2_AUTH=false`: auth-api is asked about each token.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::HttpResponse;
 use common_auth::{AuthError, AuthMetrics, Authenticator, introspection::Introspector};
@@ -14,10 +14,14 @@ use crate::{
 };
 
 fn authenticator(peer: &Peer) -> Authenticator {
+    patient(peer, Duration::from_secs(10))
+}
+
+fn patient(peer: &Peer, limit: Duration) -> Authenticator {
     let metrics = AuthMetrics::register(&Registry::new()).unwrap();
     let url = peer.url("/oauth/introspect").parse().unwrap();
     let introspector =
-        Introspector::new(client(), url, AUDIENCE, peer.service_tokens(), Arc::clone(&metrics));
+        Introspector::new(client(), url, AUDIENCE, peer.service_tokens(), limit, Arc::clone(&metrics));
     Authenticator::introspection(introspector)
 }
 
@@ -124,4 +128,13 @@ async fn a_revoked_service_token_is_replaced_unseen() {
     let refusal = authenticator.authenticate(&issuer().user(ALICE, ORG).sign()).await.err();
     assert_eq!(refusal, Some(AuthError::Unavailable));
     assert_eq!(peer.seen().len(), 4 + 3, "one try more, not a circle");
+}
+
+#[actix_web::test]
+async fn all_that_an_answer_takes_has_one_limit() {
+    let peer = Peer::auth_api(|_| HttpResponse::Ok().json(active(&json!({}))));
+    let token = issuer().user(ALICE, ORG).sign();
+    // Each single call is far within the client's own limits.
+    let outcome = patient(&peer, Duration::ZERO).authenticate(&token).await;
+    assert_eq!(outcome.err(), Some(AuthError::Unavailable));
 }

@@ -36,6 +36,8 @@ struct World {
     forgotten: u64,
     /// Groups per page of the directory.
     page: usize,
+    /// Nobody is kept waiting any more.
+    is_closing: bool,
 }
 
 #[derive(Deserialize)]
@@ -144,6 +146,12 @@ impl AuthApi {
             members.retain(|(member, _)| *member != user_id);
         }
         self.note("org_member.removed", org_id, None, Some(user_id));
+    }
+
+    /// Answers every poll at once from now on, as an auth-api does that is shutting down.
+    pub(crate) fn close(&self) {
+        self.world().is_closing = true;
+        self.head.send_modify(|_| {});
     }
 
     /// Forgets the feed's past: readers with an older cursor have to load anew.
@@ -317,7 +325,7 @@ async fn feed(
                 entries(&world).iter().filter(is_new).cloned().collect()
             }
         };
-        let is_over = after.is_none() || !items.is_empty();
+        let is_over = after.is_none() || !items.is_empty() || auth_api.world().is_closing;
         if is_over || tokio::time::timeout_at(deadline, head.changed()).await.is_err() {
             return HttpResponse::Ok().json(json!({ "items": items, "next": next.to_string() }));
         }

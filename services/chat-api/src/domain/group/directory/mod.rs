@@ -141,11 +141,12 @@ impl Directory {
             .unwrap_or(Err(DirectoryError::Unavailable))
     }
 
-    /// Reads the feed once and applies what it brought. The first time, and after a gap, it only finds out where the feed stands.
+    /// Reads the feed once, applies what it brought, and says whether that was anything. The first time, and after a gap, it only
+    /// finds out where the feed stands.
     ///
     /// # Errors
     /// When auth-api did not answer, or a changed group could not be read; the same changes come again then.
-    pub async fn follow_feed(&self) -> Result<(), AuthApiError> {
+    pub async fn follow_feed(&self) -> Result<bool, AuthApiError> {
         let after = *self.position.borrow();
         let wait = if after.is_some() { self.settings.poll } else { Duration::ZERO };
         let page = match self.auth_api.list_changes(after, wait).await {
@@ -161,7 +162,7 @@ impl Directory {
         }
         self.answered_at.store(millis(self.started.elapsed()), Ordering::Relaxed);
         self.position.send_replace(Some(page.next));
-        Ok(())
+        Ok(after != Some(page.next))
     }
 
     /// Brings the age metric up to date.
