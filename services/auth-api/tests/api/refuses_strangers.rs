@@ -152,7 +152,13 @@ async fn j3_j5_with_a_wrong_token_every_operation_is_401() {
         for (what, token) in &wrong {
             let answer = operation.call(&app, Some(token)).await;
             assert_eq!(answer.status, 401, "{} with {what}: {}", operation.name, answer.text);
-            let answer = answer.problem(401, "invalid_token");
+            // An OAuth endpoint answers in RFC 6749's form.
+            let is_oauth = operation.name == "post /oauth/introspect";
+            let answer = if is_oauth {
+                answer.oauth_error(401, "invalid_token")
+            } else {
+                answer.problem(401, "invalid_token")
+            };
             let challenge = answer.header("www-authenticate").unwrap_or_default();
             assert!(
                 challenge.contains("error=\"invalid_token\""),
