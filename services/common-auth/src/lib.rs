@@ -104,4 +104,4 @@ pub use metrics::AuthMetrics;
 pub use principal::{Orgs, Principal, Service, Tenant, TenantError, User};
 pub use problem::Problem;
 pub use service_token::{ServiceTokenError, ServiceTokenManager, ServiceTokenSettings};
-pub use verifier::{VerifiedToken, Verifier, VerifierSettings};
+pub use verifier::{TokenOrigin, VerifiedToken, Verifier, VerifierSettings};

@@ -1,6 +1,6 @@
 //! For which organization a caller may speak.
 
-use common_auth::{Orgs, Principal, Service, TenantError};
+use common_auth::{Orgs, Principal, Service, Tenant, TenantError};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -59,4 +59,9 @@ async fn a_service_without_organizations_speaks_for_none() {
             matches!(nowhere, Principal::Service(Service { orgs: Orgs::Only(orgs), .. }) if orgs.is_empty())
         );
     }
+}
+
+#[test]
+fn a_row_names_its_organization() {
+    assert_eq!(Tenant::of_record(ORG).org_id(), ORG);
 }

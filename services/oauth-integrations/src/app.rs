@@ -1,0 +1,248 @@
+//! Builds the service out of its settings, runs it, and drains it when it is told to stop.
+
+use std::{net::TcpListener, sync::Arc};
+
+use actix_cors::Cors;
+use actix_web::{
+    App as ActixApp, Error, HttpServer,
+    body::MessageBody,
+    dev::{Server, ServerHandle, ServiceRequest, ServiceResponse},
+    http::header::{self, HeaderValue},
+    middleware::{Next, from_fn},
+    web::{self, Data},
+};
+use common_auth::{
+    Authenticator, Verifier, VerifierSettings, http_client,
+    introspection::Introspector,
+    keys::{HttpJwksSource, JwksManager, JwksSettings},
+    problem::request_id,
+};
+use prometheus::Registry;
+use tokio_util::sync::CancellationToken;
+use tracing_actix_web::TracingLogger;
+use url::Url;
+
+use crate::{
+    config::{BACKGROUND_CALL_LIMIT, CONNECT_LIMIT, Config, DRAIN_LIMIT, INTROSPECTION_LIMIT, Origins},
+    domain::{Integrations, SetupError},
+    jobs::Jobs,
+    routes::{self, Cookies, Limits, Proxies, health::Health},
+    telemetry::{HttpMetrics, RequestSpan, measure},
+};
+
+/// The service, its ports open, not yet answering.
+pub struct App {
+    main: TcpListener,
+    admin: TcpListener,
+    state: State,
+}
+
+/// What the handlers work with.
+#[derive(Clone)]
+struct State {
+    integrations: Arc<Integrations>,
+    authenticator: Data<Authenticator>,
+    health: Arc<Health>,
+    cookies: Data<Cookies>,
+    limits: Data<Limits>,
+    proxies: Data<Proxies>,
+    contract: Data<utoipa::openapi::OpenApi>,
+    registry: Data<Registry>,
+    http_metrics: Data<HttpMetrics>,
+    origins: Origins,
+}
+
+/// Why the service does not start, or not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("{variable} {address} cannot be listened on: {error}")]
+    Listen { variable: &'static str, address: String, error: std::io::Error },
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error("an address of auth-api cannot be used: {0}")]
+    Address(#[from] url::ParseError),
+    #[error("the HTTP client cannot be made: {0}")]
+    Client(#[from] reqwest::Error),
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+    #[error("a listener failed: {0}")]
+    Serve(#[from] std::io::Error),
+}
+
+impl App {
+    /// Opens the ports. Nothing else is waited for: without a database, auth-api or a provider the service starts and says so.
+    pub fn build(config: &Config) -> Result<Self, AppError> {
+        let registry = Registry::new();
+        let integrations = Arc::new(Integrations::new(config, &registry)?);
+        let state = State {
+            authenticator: Data::new(authenticator(config, &integrations)?),
+            integrations,
+            health: Arc::default(),
+            cookies: Data::new(Cookies::new(config)),
+            limits: Data::new(Limits::new(config)),
+            proxies: Data::new(Proxies::new(config.trusted_proxies.clone())),
+            contract: Data::new(routes::contract::build()),
+            http_metrics: Data::new(HttpMetrics::register(&registry)?),
+            registry: Data::new(registry),
+            origins: config.allowed_origins.clone(),
+        };
+        Ok(Self {
+            main: listen("HOST and PORT", config.host, config.port)?,
+            admin: listen("ADMIN_HOST and ADMIN_PORT", config.admin_host, config.admin_port)?,
+            state,
+        })
+    }
+
+    /// The port of the main listener.
+    pub fn port(&self) -> u16 {
+        self.main.local_addr().map_or(0, |address| address.port())
+    }
+
+    /// The port of the admin listener.
+    pub fn admin_port(&self) -> u16 {
+        self.admin.local_addr().map_or(0, |address| address.port())
+    }
+
+    /// What the use cases work with.
+    pub fn integrations(&self) -> Arc<Integrations> {
+        Arc::clone(&self.state.integrations)
+    }
+
+    /// Serves until `stop` is cancelled, then drains.
+    pub async fn run_until_stopped(self, stop: CancellationToken) -> Result<(), AppError> {
+        let (port, admin_port) = (self.port(), self.admin_port());
+        let state = self.state;
+        let admin = serve_admin(state.clone(), self.admin)?;
+        let main = serve_main(state.clone(), self.main)?;
+        let (admin_handle, main_handle) = (admin.handle(), main.handle());
+        let admin = tokio::spawn(admin);
+        let mut main = tokio::spawn(main);
+        let jobs = Jobs::start(&state.integrations, &state.health);
+        let verifying = state.authenticator.start();
+        tracing::info!(port, admin_port, "listening");
+
+        let outcome = tokio::select! {
+            () = stop.cancelled() => {
+                drain(&state, &main_handle).await;
+                main.await
+            }
+            // A listener ends by itself only if it failed.
+            outcome = &mut main => outcome,
+        };
+        drop(verifying);
+        jobs.stop().await;
+        // What a provider answers to a refresh under way has to be written down: it counts once.
+        state.integrations.flights.close().await;
+        state.integrations.db.close();
+        admin_handle.stop(false).await;
+        let _ = admin.await;
+        outcome.map_err(std::io::Error::other)??;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// No new requests, and the open ones to their end.
+async fn drain(state: &State, main: &ServerHandle) {
+    tracing::info!("draining");
+    state.health.drain();
+    main.stop(true).await;
+}
+
+fn serve_main(state: State, listener: TcpListener) -> std::io::Result<Server> {
+    let server = HttpServer::new(move || {
+        ActixApp::new()
+            .app_data(Data::from(Arc::clone(&state.integrations)))
+            .app_data(Data::from(Arc::clone(&state.health)))
+            .app_data(state.authenticator.clone())
+            .app_data(state.cookies.clone())
+            .app_data(state.limits.clone())
+            .app_data(state.proxies.clone())
+            .app_data(state.contract.clone())
+            .app_data(state.http_metrics.clone())
+            .configure(routes::configure)
+            .wrap(cors(state.origins.clone()))
+            .wrap(from_fn(measure))
+            .wrap(TracingLogger::<RequestSpan>::new())
+            .wrap(from_fn(request_id))
+            .wrap(from_fn(close_when_draining))
+    });
+    Ok(server.listen(listener)?.disable_signals().shutdown_timeout(DRAIN_LIMIT.as_secs()).run())
+}
+
+fn serve_admin(state: State, listener: TcpListener) -> std::io::Result<Server> {
+    let server = HttpServer::new(move || {
+        ActixApp::new()
+            .app_data(Data::from(Arc::clone(&state.health)))
+            .app_data(state.authenticator.clone())
+            .app_data(state.registry.clone())
+            .configure(routes::configure_admin)
+    });
+    Ok(server.workers(1).listen(listener)?.disable_signals().run())
+}
+
+/// Middleware: while draining, each response asks the caller to connect elsewhere next time.
+async fn close_when_draining<B: MessageBody + 'static>(
+    health: web::Data<Health>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let mut response = next.call(request).await?;
+    if health.is_draining() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response.response_mut().head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+    }
+    Ok(response)
+}
+
+/// `ALLOWED_ORIGINS` may call with a bearer token, never with a cookie; nobody else may read an answer.
+fn cors(origins: Origins) -> Cors {
+    Cors::default()
+        .allowed_origin_fn(move |origin, _| origin.to_str().is_ok_and(|origin| origins.allow(origin)))
+        .allowed_methods(["GET", "POST", "DELETE"])
+        .allowed_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            common_auth::problem::REQUEST_ID_HEADER,
+        ])
+        .expose_headers([
+            common_auth::problem::REQUEST_ID_HEADER,
+            header::WWW_AUTHENTICATE,
+            header::RETRY_AFTER,
+        ])
+        .max_age(600)
+}
+
+fn authenticator(config: &Config, integrations: &Integrations) -> Result<Authenticator, AppError> {
+    let metrics = Arc::clone(&integrations.auth_metrics);
+    let Some(revocations) = integrations.revocations.clone() else {
+        let client = http_client(CONNECT_LIMIT, INTROSPECTION_LIMIT)?;
+        let url = Url::parse(&config.auth_api("/oauth/introspect"))?;
+        let tokens = Arc::clone(&integrations.tokens);
+        return Ok(Authenticator::introspection(Introspector::new(
+            client,
+            url,
+            &config.jwt_audience,
+            tokens,
+            INTROSPECTION_LIMIT,
+            metrics,
+        )));
+    };
+    let background = http_client(CONNECT_LIMIT, BACKGROUND_CALL_LIMIT)?;
+    let keys = Arc::new(JwksManager::new(
+        HttpJwksSource::new(background, Url::parse(&config.jwks_url())?),
+        JwksSettings { refresh: config.jwks_refresh, ..JwksSettings::default() },
+        Arc::clone(&metrics),
+    ));
+    let settings = VerifierSettings::new(&config.auth_api_issuer, &config.jwt_audience);
+    Ok(Authenticator::local(Arc::new(Verifier::new(settings, keys, revocations, metrics))))
+}
+
+fn listen(variable: &'static str, host: std::net::IpAddr, port: u16) -> Result<TcpListener, AppError> {
+    let address = std::net::SocketAddr::new(host, port);
+    TcpListener::bind(address).map_err(|error| AppError::Listen {
+        variable,
+        address: address.to_string(),
+        error,
+    })
+}
