@@ -1,6 +1,9 @@
 //! Requests to one peer, and answers that explain themselves when they are not what was expected.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap, redirect::Policy};
@@ -38,7 +41,9 @@ pub struct Answer {
 pub fn client() -> Result<Client> {
     // The second caller finds it installed, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(Client::builder().redirect(Policy::none()).timeout(TIMEOUT).no_proxy().build()?)
+    let builder = Client::builder().redirect(Policy::none()).timeout(TIMEOUT).no_proxy();
+    // In a cluster the simulator has the name of its Service, which is forwarded to this machine.
+    Ok(builder.resolve("simulator", SocketAddr::from(([127, 0, 0, 1], 0))).build()?)
 }
 
 impl Peer {

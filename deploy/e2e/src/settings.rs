@@ -10,6 +10,10 @@ pub struct Settings {
     pub auth_api_admin_url: String,
     pub chat_api_url: String,
     pub chat_api_admin_url: String,
+    pub oauth_integrations_url: String,
+    pub oauth_integrations_admin_url: String,
+    pub oauth_relay_url: String,
+    pub oauth_relay_admin_url: String,
     pub mongodb_uri: Option<String>,
     pub mongodb_database: String,
     pub org_id: Uuid,
@@ -23,10 +27,17 @@ pub struct Settings {
     pub carol: Person,
     pub carol_group_id: Uuid,
     pub chat_api_service: ClientCredentials,
+    pub oauth_integrations_service: ClientCredentials,
     /// Bound to no organization in particular; its tokens are for auth-api, chat-api and others.
     pub mozaiks_runtime_service: ClientCredentials,
     /// Bound to the demo organization.
     pub indexer_worker: ClientCredentials,
+    /// Bound to the demo organization, and without the right to read tokens.
+    pub dashboard_api: ClientCredentials,
+    /// Where the simulated GitHub is.
+    pub sim_github_url: String,
+    /// The application at GitHub of a program that uses oauth-relay.
+    pub github_oauth_app: Option<ClientCredentials>,
 }
 
 /// Somebody who logs in.
@@ -73,6 +84,8 @@ impl Settings {
                 password: text(&format!("{name}_PASSWORD"))?,
             })
         };
+        // A part of a stack is a stack too: these are asked for only where they are used.
+        let url_or = |name: &str, default: &str| url(name).unwrap_or_else(|_| default.to_owned());
         let client = |name: &str| {
             Ok::<_, anyhow::Error>(ClientCredentials {
                 client_id: text(&format!("{name}_CLIENT_ID"))?,
@@ -81,11 +94,13 @@ impl Settings {
         };
         Ok(Self {
             auth_api_url: url("AUTH_API_URL")?,
-            auth_api_admin_url: url("AUTH_API_ADMIN_URL")
-                .unwrap_or_else(|_| "http://127.0.0.1:9000".to_owned()),
+            auth_api_admin_url: url_or("AUTH_API_ADMIN_URL", "http://127.0.0.1:9000"),
             chat_api_url: url("CHAT_API_URL")?,
-            chat_api_admin_url: url("CHAT_API_ADMIN_URL")
-                .unwrap_or_else(|_| "http://127.0.0.1:9001".to_owned()),
+            chat_api_admin_url: url_or("CHAT_API_ADMIN_URL", "http://127.0.0.1:9001"),
+            oauth_integrations_url: url_or("OAUTH_INTEGRATIONS_URL", "http://127.0.0.1:8010"),
+            oauth_integrations_admin_url: url_or("OAUTH_INTEGRATIONS_ADMIN_URL", "http://127.0.0.1:9010"),
+            oauth_relay_url: url_or("OAUTH_RELAY_URL", "http://127.0.0.1:8020"),
+            oauth_relay_admin_url: url_or("OAUTH_RELAY_ADMIN_URL", "http://127.0.0.1:9020"),
             mongodb_uri: optional("MONGODB_URI"),
             mongodb_database: optional("MONGODB_DATABASE").unwrap_or_else(|| "chat_api".to_owned()),
             org_id: id("ORG_ID")?,
@@ -96,8 +111,12 @@ impl Settings {
             carol: person("CAROL")?,
             carol_group_id: id("CAROL_GROUP_ID")?,
             chat_api_service: client("CHAT_API_SERVICE")?,
+            oauth_integrations_service: client("OAUTH_INTEGRATIONS_SERVICE")?,
             mozaiks_runtime_service: client("MOZAIKS_RUNTIME_SERVICE")?,
             indexer_worker: client("INDEXER_WORKER")?,
+            dashboard_api: client("DASHBOARD_API")?,
+            sim_github_url: url_or("SIM_GITHUB_URL", "http://127.0.0.1:18101"),
+            github_oauth_app: client("GITHUB_OAUTH_APP").ok(),
         })
     }
 }

@@ -6,6 +6,8 @@ use crate::{
     auth_api::AuthApi,
     chat_api::ChatApi,
     http::{self, Peer},
+    oauth_integrations::OauthIntegrations,
+    oauth_relay::OauthRelay,
     settings::Settings,
     timeline::Timeline,
 };
@@ -16,6 +18,8 @@ pub struct Stack {
     pub settings: Settings,
     pub auth: AuthApi,
     pub chat: ChatApi,
+    pub integrations: OauthIntegrations,
+    pub relay: OauthRelay,
 }
 
 impl Stack {
@@ -30,6 +34,14 @@ impl Stack {
         let peer = |url: &str| Peer::new(client.clone(), url);
         Ok(Self {
             auth: AuthApi { peer: peer(&settings.auth_api_url), admin: peer(&settings.auth_api_admin_url) },
+            integrations: OauthIntegrations {
+                peer: peer(&settings.oauth_integrations_url),
+                admin: peer(&settings.oauth_integrations_admin_url),
+            },
+            relay: OauthRelay {
+                peer: peer(&settings.oauth_relay_url),
+                admin: peer(&settings.oauth_relay_admin_url),
+            },
             chat: ChatApi { peer: peer(&settings.chat_api_url), admin: peer(&settings.chat_api_admin_url) },
             settings,
         })

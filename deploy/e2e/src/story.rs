@@ -1,4 +1,8 @@
-//! The story of spec 000: Alice's message, from her login to Bob's screen, and who is refused on the way.
+//! The story of the platform: Alice's message from her login to Bob's screen (spec 000), her GitHub connected, a code relayed, and who is
+//! refused on the way.
+
+mod github;
+mod relay;
 
 use std::io::Write;
 
@@ -27,7 +31,9 @@ pub async fn tell<W: Write>(stack: &Stack, told: &mut Narrator<W>) -> Result<()>
     let bob = read_as_bob(stack, told, &message_id, seq, &content).await?;
     unread(stack, told, &alice, &bob).await?;
     retry(stack, told, &alice).await?;
-    refuse(stack, told, &alice).await
+    refuse(stack, told, &alice).await?;
+    github::tell(stack, told, &alice, &bob).await?;
+    relay::tell(stack, told).await
 }
 
 async fn log_in<W: Write>(stack: &Stack, told: &mut Narrator<W>) -> Result<Session> {
