@@ -12,7 +12,7 @@ use common_auth::{
     AuthMetrics, Authenticator, Verifier, VerifierSettings,
     extract::{RequirePermission, Right},
     keys::{Fetched, JwksManager, JwksSettings, JwksSource, SourceError},
-    revocation::{RevocationPage, RevocationSource, RevocationWatcher},
+    revocation::{RevocationEntry, RevocationPage, RevocationSource, RevocationWatcher},
 };
 use futures_util::future::BoxFuture;
 use josekit::{
@@ -24,6 +24,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 const ISSUER: &str = "http://bench.invalid";
+/// Sessions that were ended, of which none is measured. Fewer than a page of the feed.
+const REVOKED: usize = 400;
 
 struct GroupsRead;
 
@@ -47,16 +49,19 @@ impl JwksSource for Keys {
     }
 }
 
-/// Nothing is revoked; the deny-list is asked all the same.
-struct NoRevocations;
+/// Some sessions of others are revoked.
+struct OthersRevoked;
 
-impl RevocationSource for NoRevocations {
+impl RevocationSource for OthersRevoked {
     fn page(&self, after: Option<String>, wait: u64) -> BoxFuture<'_, Result<RevocationPage, SourceError>> {
         Box::pin(async move {
             if after.is_some() {
                 tokio::time::sleep(Duration::from_secs(wait)).await;
+                return Ok(RevocationPage { items: Vec::new(), next: REVOKED.to_string() });
             }
-            Ok(RevocationPage { items: Vec::new(), next: "0".to_owned() })
+            let items = (1..=REVOKED).map(revoked_session).collect::<serde_json::Result<_>>();
+            let items = items.map_err(|error| SourceError::Unusable(error.to_string()))?;
+            Ok(RevocationPage { items, next: REVOKED.to_string() })
         })
     }
 }
@@ -77,9 +82,10 @@ async fn serve(tokens: usize) -> Result<()> {
     let server = HttpServer::new(move || {
         App::new()
             .app_data(registry.clone())
+            .app_data(cached.clone())
             .route("/open", web::get().to(async || answer()))
-            .service(guarded("/cached", &cached))
-            .service(guarded("/full", &full))
+            .route("/cached", web::get().to(guarded))
+            .service(web::resource("/full").app_data(full.clone()).route(web::get().to(guarded)))
             .route("/metrics", web::get().to(metrics))
     })
     .bind(("127.0.0.1", 0))?;
@@ -87,10 +93,8 @@ async fn serve(tokens: usize) -> Result<()> {
     Ok(server.run().await?)
 }
 
-fn guarded(path: &str, authenticator: &web::Data<Authenticator>) -> actix_web::Resource {
-    web::resource(path)
-        .app_data(authenticator.clone())
-        .route(web::get().to(async |_: RequirePermission<GroupsRead>| answer()))
+async fn guarded(_: RequirePermission<GroupsRead>) -> HttpResponse {
+    answer()
 }
 
 fn authenticator(
@@ -101,12 +105,19 @@ fn authenticator(
     let metrics = AuthMetrics::register(&registry)?;
     let keys =
         JwksManager::new(Keys(issuer.public_keys.clone()), JwksSettings::default(), Arc::clone(&metrics));
-    let revocations = RevocationWatcher::new(NoRevocations, Arc::clone(&metrics));
+    let revocations = RevocationWatcher::new(OthersRevoked, Arc::clone(&metrics));
     let settings = VerifierSettings { cache_capacity, ..VerifierSettings::new(ISSUER, "chat-api") };
     let verifier = Verifier::new(settings, Arc::new(keys), Arc::new(revocations), Arc::clone(&metrics));
     let authenticator = Authenticator::local(Arc::new(verifier));
     let tasks = authenticator.start();
     Ok((registry, web::Data::new(authenticator), tasks))
+}
+
+fn revoked_session(cursor: usize) -> serde_json::Result<RevocationEntry> {
+    serde_json::from_value(json!({
+        "cursor": cursor.to_string(), "kind": "family", "value": Uuid::now_v7(), "at": "2026-01-01T00:00:00Z",
+        "issued_before": "2100-01-01T00:00:00Z", "expires_at": "2100-01-01T00:00:00Z",
+    }))
 }
 
 /// The handler of every route.

@@ -23,6 +23,8 @@ use crate::{answer, machine, stats};
 pub(crate) struct Load {
     address: String,
     requests: Arc<Vec<Vec<u8>>>,
+    /// Which of them come one after the other.
+    order: Arc<Vec<usize>>,
     connections: usize,
     expected: u16,
 }
@@ -46,7 +48,13 @@ impl Load {
         expected: u16,
     ) -> Result<Self> {
         let address = peer.base().strip_prefix("http://").context("only plain HTTP")?.to_owned();
-        Ok(Self { address, requests: Arc::new(requests), connections, expected })
+        let order = Arc::new((0..requests.len()).collect());
+        Ok(Self { address, requests: Arc::new(requests), order, connections, expected })
+    }
+
+    /// The same requests in another order, in which some may come more often than others.
+    pub(crate) fn ordered(&self, order: &Arc<Vec<usize>>) -> Self {
+        Self { order: Arc::clone(order), ..self.clone() }
     }
 
     /// Runs for a slice of time. A server is named by its process id, so that its CPU time is taken.
@@ -73,9 +81,9 @@ impl Load {
         let mut buffer = Vec::with_capacity(64 * 1024);
         let mut latencies = Vec::with_capacity(100_000);
         // Each connection goes through its own share, so that all requests are used.
-        let share = self.requests.len().div_ceil(self.connections);
-        let own = self.requests.iter().cycle().skip(number * share);
-        for request in own {
+        let share = self.order.len().div_ceil(self.connections);
+        let own = self.order.iter().cycle().skip(number * share);
+        for request in own.filter_map(|at| self.requests.get(*at)) {
             let started = Instant::now();
             if started >= until {
                 break;

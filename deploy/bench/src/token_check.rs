@@ -1,12 +1,13 @@
 //! What a token check costs: the same handler with and without one.
 
-use std::{process::Stdio, time::Duration};
+use std::{process::Stdio, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use e2e::{
     http::{self, Peer},
     metrics,
 };
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -15,11 +16,13 @@ use tokio::{
 use crate::{
     Plan,
     load::{Load, get},
-    report::{Report, short},
+    report::{Report, short, spelled},
     stats::{Ratio, median},
 };
 
 const CONNECTIONS: usize = 64;
+/// Requests of Zipf-like reuse before they come again.
+const DRAWS: usize = 200_000;
 /// Spec 001: the overhead of a request.
 const OVERHEAD: Duration = Duration::from_millis(1);
 const HISTOGRAM: &str = "oauth2_token_validation_duration_seconds";
@@ -31,56 +34,77 @@ struct Server {
     tokens: Vec<String>,
 }
 
+/// How often which token comes back.
+#[derive(Clone, Copy)]
+enum Reuse {
+    /// The k-th most frequent of all tokens comes 1/k times as often as the first (s = 1.0).
+    Zipf,
+    One,
+    InTurn,
+}
+
+/// What the rounds have shown of a kind of request.
+#[derive(Default)]
+struct Measured {
+    rates: Vec<f64>,
+    micros: Vec<f64>,
+}
+
 /// Throughput of open, cached and full checks in turn; then the latencies over one connection.
 pub(crate) async fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
     let server = Server::start(plan.tokens).await?;
-    let with_tokens =
-        |path: &str| server.tokens.iter().map(|token| get(path, Some(token))).collect::<Vec<_>>();
-    let load = |requests| Load::new(&server.peer, requests, CONNECTIONS, 200);
-    // The open route gets the same bytes, so that only the check differs; and once more without them.
-    let routes = [
-        load(with_tokens("/open"))?,
-        load(with_tokens("/cached"))?,
-        load(with_tokens("/full"))?,
-        load(vec![get("/open", None)])?,
-    ];
-    let (mut rates, mut micros): ([Vec<f64>; 4], [Vec<f64>; 4]) = Default::default();
-    for round in 0..=plan.rounds {
-        for ((route, rates), micros) in routes.iter().zip(&mut rates).zip(&mut micros) {
-            let outcome = route.run(plan.slice, server.process.id()).await?;
-            if round > 0 {
-                rates.push(outcome.rate());
-                micros.push(1e6 / outcome.rate_per_core()?);
-            }
-        }
-    }
-    let [open, cached, full, bare] = &rates;
+    let measured = throughput(plan, &server).await?;
+    let [open, cached, one_open, one, turn_open, turn, full, bare] = &measured;
     report.ratio_at_least(
-        "token check, cached / none, requests/s of the same handler",
+        "token check, cached / none, requests/s of the same handler; Zipf-like reuse (s = 1.0) of all tokens",
         0.95,
-        Ratio::of(cached, open),
+        cached.against(open),
     )?;
-    let bare_ratio = Ratio::of(cached, bare);
+    report.beside("the same, always one token", spelled(one.against(one_open)))?;
+    report.beside("the same, all tokens in turn", spelled(turn.against(turn_open)))?;
     report.beside(
-        "the same against requests that carry no token at all",
-        format!("{} [{}, {}]", short(bare_ratio.median), short(bare_ratio.low), short(bare_ratio.high)),
+        "the same, Zipf-like, against requests that carry no token at all",
+        spelled(cached.against(bare)),
     )?;
     report.beside(
         "no check, cached check, full RS256 check: requests/s",
-        [open, cached, full].map(|rates| short(median(rates))).join(", "),
+        [open, cached, full].map(|measured| short(median(&measured.rates))).join(", "),
     )?;
-    let [open, cached, full, _] = &micros;
     report.beside(
         "the same: CPU time of the server per request",
-        [open, cached, full].map(|micros| format!("{} µs", short(median(micros)))).join(", "),
+        [open, cached, full].map(|measured| format!("{} µs", short(median(&measured.micros)))).join(", "),
     )?;
     latencies(plan, report, &server).await
 }
 
+/// Without and with a cached check for each kind of reuse; then a full check, and no token at all.
+async fn throughput(plan: &Plan, server: &Server) -> Result<[Measured; 8]> {
+    let load = |path: &str| Load::new(&server.peer, server.requests(path), CONNECTIONS, 200);
+    // The open route gets the same bytes, so that only the check differs; and once more without them.
+    let (open, cached, full) = (load("/open")?, load("/cached")?, load("/full")?);
+    let bare = Load::new(&server.peer, vec![get("/open", None)], CONNECTIONS, 200)?;
+    let mut routes = Vec::new();
+    for reuse in [Reuse::Zipf, Reuse::One, Reuse::InTurn] {
+        let order = Arc::new(reuse.order(plan.tokens));
+        routes.extend([open.ordered(&order), cached.ordered(&order)]);
+    }
+    routes.extend([full, bare]);
+    let mut measured: [Measured; 8] = Default::default();
+    for round in 0..=plan.rounds {
+        for (route, measured) in routes.iter().zip(&mut measured) {
+            let outcome = route.run(plan.slice, server.process.id()).await?;
+            if round > 0 {
+                measured.rates.push(outcome.rate());
+                measured.micros.push(1e6 / outcome.rate_per_core()?);
+            }
+        }
+    }
+    Ok(measured)
+}
+
 /// Over one connection nothing queues: the difference is the check.
 async fn latencies(plan: &Plan, report: &mut Report, server: &Server) -> Result<()> {
-    let requests = |path: &str| server.tokens.iter().map(|token| get(path, Some(token))).collect::<Vec<_>>();
-    let single = |path: &str| Load::new(&server.peer, requests(path), 1, 200);
+    let single = |path: &str| Load::new(&server.peer, server.requests(path), 1, 200);
     let (open, cached, full) = (single("/open")?, single("/cached")?, single("/full")?);
     let before = metrics::scrape(&server.peer).await?;
     let (mut of_cached, mut of_full) = (Vec::new(), Vec::new());
@@ -124,5 +148,63 @@ impl Server {
             received.push(lines.next_line().await?.context("the server printed too few tokens")?);
         }
         Ok(Self { process, peer, tokens: received })
+    }
+
+    /// One request for each token.
+    fn requests(&self, path: &str) -> Vec<Vec<u8>> {
+        self.tokens.iter().map(|token| get(path, Some(token))).collect()
+    }
+}
+
+impl Measured {
+    fn against(&self, other: &Self) -> Ratio {
+        Ratio::of(&self.rates, &other.rates)
+    }
+}
+
+impl Reuse {
+    /// The tokens by number, in the order of their use.
+    fn order(self, tokens: usize) -> Vec<usize> {
+        // The same order in every run, and neighbours in memory are not neighbours in use.
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut ranked: Vec<usize> = (0..tokens).collect();
+        ranked.shuffle(&mut rng);
+        match self {
+            Self::One => vec![0],
+            Self::InTurn => ranked,
+            Self::Zipf => {
+                let mut total = 0.0;
+                let sums: Vec<f64> = (1_u32..)
+                    .take(tokens)
+                    .map(|rank| {
+                        total += 1.0 / f64::from(rank);
+                        total
+                    })
+                    .collect();
+                let pick = |_| {
+                    let drawn = rng.random_range(0.0..total);
+                    ranked.get(sums.partition_point(|sum| *sum <= drawn)).copied()
+                };
+                (0..DRAWS).filter_map(pick).collect()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DRAWS, Reuse};
+
+    #[test]
+    fn the_first_token_comes_ten_times_as_often_as_the_tenth() {
+        let order = Reuse::Zipf.order(1000);
+        assert_eq!(order.len(), DRAWS);
+        let mut counts = vec![0_usize; 1000];
+        for token in order {
+            counts[token] += 1;
+        }
+        counts.sort_unstable_by(|one, other| other.cmp(one));
+        assert!((8..=12).contains(&(counts[0] / counts[9])), "{counts:?}");
+        assert!(counts.iter().all(|count| *count > 0));
     }
 }

@@ -84,7 +84,7 @@ impl Authenticator {
     /// on with, so that one request looks into the cache, and counts, once.
     pub(crate) fn authenticate_cached(
         &self,
-        token: &str,
+        token: &[u8],
     ) -> Result<Result<Arc<VerifiedToken>, AuthError>, TokenHash> {
         match &self.way {
             Way::Local(verifier) => verifier.verify_cached_at(token, unix_now()),

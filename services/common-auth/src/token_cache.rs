@@ -1,6 +1,9 @@
 //! Tokens that were verified in full and need not be again.
 
-use std::sync::Arc;
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use prometheus::IntCounter;
 use quick_cache::{Lifecycle, UnitWeighter, sync::Cache};
@@ -12,7 +15,8 @@ use crate::verifier::VerifiedToken;
 const MAX_AGE: i64 = 300;
 
 /// SHA-256 of the whole token, signature included: a key made of less would hand one caller another's claims.
-pub(crate) type TokenHash = [u8; 32];
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TokenHash([u8; 32]);
 
 /// A bounded cache of one verifier. Another verifier, with another issuer or audience, has one of its own.
 pub(crate) struct TokenCache {
@@ -37,6 +41,15 @@ impl Lifecycle<TokenHash, Entry> for CountEvictions {
     }
 }
 
+impl Hash for TokenHash {
+    /// A few bytes place an entry as well as all of them.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        if let Some(first) = self.0.first_chunk() {
+            state.write_u64(u64::from_ne_bytes(*first));
+        }
+    }
+}
+
 impl TokenCache {
     /// Room for `capacity` tokens; evictions are counted.
     pub(crate) fn new(capacity: usize, evictions: IntCounter) -> Self {
@@ -50,8 +63,8 @@ impl TokenCache {
         Self { entries }
     }
 
-    pub(crate) fn hash(token: &str) -> TokenHash {
-        Sha256::digest(token.as_bytes()).into()
+    pub(crate) fn hash(token: &[u8]) -> TokenHash {
+        TokenHash(Sha256::digest(token).into())
     }
 
     pub(crate) fn get(&self, hash: &TokenHash) -> Option<Entry> {

@@ -1,10 +1,11 @@
 //! Checks an access token without asking anybody: RS256 only, RFC 9068's claims, the deny-list, and a cache of verified tokens.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
@@ -67,6 +68,22 @@ pub struct VerifiedToken {
     /// Where checks of the caller's rights are counted. Kept here since sharing it anew for each request would have the workers
     /// fight over its reference count.
     pub(crate) metrics: Arc<AuthMetrics>,
+    /// The state of the deny-list that it passed last; 0 before it was held against any.
+    pub(crate) passed: AtomicU64,
+}
+
+/// Which token a session or ticket was made from: enough to tell whether it was revoked since, and nothing that opens anything.
+/// Revocations are remembered as long as access tokens live; what lives longer has to ask again by other means.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenOrigin {
+    pub jti: String,
+    pub subject: String,
+    pub client_id: String,
+    pub session_id: Option<Uuid>,
+    pub org_id: Option<Uuid>,
+    /// Seconds since the epoch.
+    pub issued_at: i64,
+    pub key_id: Option<String>,
 }
 
 impl VerifiedToken {
@@ -87,7 +104,21 @@ impl VerifiedToken {
             expires_at: claims.exp,
             key,
             metrics: Arc::clone(metrics),
+            passed: AtomicU64::new(0),
         })
+    }
+
+    /// What a revocation can name of this token, for what is made from it and outlives the request.
+    pub fn origin(&self) -> TokenOrigin {
+        TokenOrigin {
+            jti: self.jti.clone(),
+            subject: self.subject.clone(),
+            client_id: self.client_id.clone(),
+            session_id: self.session_id,
+            org_id: self.org_id,
+            issued_at: self.issued_at,
+            key_id: self.key_id().map(str::to_owned),
+        }
     }
 
     /// The `kid` of the key that signed it.
@@ -142,7 +173,7 @@ impl Verifier {
     /// # Errors
     /// As [`Verifier::verify`].
     pub async fn verify_at(&self, token: &str, now: i64) -> Result<Arc<VerifiedToken>, AuthError> {
-        match self.verify_cached_at(token, now) {
+        match self.verify_cached_at(token.as_bytes(), now) {
             Ok(outcome) => outcome,
             Err(hash) => self.verify_missed_at(token, hash, now).await,
         }
@@ -155,6 +186,9 @@ impl Verifier {
         hash: TokenHash,
         now: i64,
     ) -> Result<Arc<VerifiedToken>, AuthError> {
+        if self.cache.is_some() {
+            self.metrics.token_cache_misses.inc();
+        }
         let started = Instant::now();
         let outcome = self.verify_in_full(token, hash, now).await;
         self.observe(started, &outcome);
@@ -164,7 +198,7 @@ impl Verifier {
     /// The answer for a token that was verified before, which needs no waiting; else the hash to go on with.
     pub(crate) fn verify_cached_at(
         &self,
-        token: &str,
+        token: &[u8],
         now: i64,
     ) -> Result<Result<Arc<VerifiedToken>, AuthError>, TokenHash> {
         let Some(cache) = &self.cache else { return Err(TokenHash::default()) };
@@ -173,14 +207,10 @@ impl Verifier {
         }
         let started = Instant::now();
         let hash = TokenCache::hash(token);
-        let Some(entry) = cache.get(&hash) else {
-            self.metrics.token_cache_misses.inc();
-            return Err(hash);
-        };
+        let Some(entry) = cache.get(&hash) else { return Err(hash) };
         let withdrawn = entry.token.key.as_ref().is_some_and(|key| key.is_withdrawn());
         if withdrawn || now >= entry.usable_until {
             cache.remove(&hash);
-            self.metrics.token_cache_misses.inc();
             return Err(hash);
         }
         self.metrics.token_cache_hits.inc();

@@ -1,7 +1,7 @@
 //! What a token is worth now (RFC 7662), and taking it back (RFC 7009).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use common_auth::{AccessTokenClaims, Orgs, Principal, extract::Right};
+use common_auth::{AccessTokenClaims, Orgs, Principal, VerifiedToken, extract::Right};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -24,7 +24,7 @@ const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// Who asks about a token.
 pub enum Asker {
     Client(std::sync::Arc<Client>),
-    Bearer(Principal),
+    Bearer(std::sync::Arc<VerifiedToken>),
 }
 
 /// A token in force.
@@ -60,15 +60,17 @@ impl Asker {
                 client.has_scope(TokensIntrospect::NAME) && org_id.is_none_or(|org_id| client.serves(org_id))
                     || client.client_id == client_id
             }
-            Self::Bearer(Principal::Service(service)) => {
-                let is_of_its_orgs = match &service.orgs {
-                    Orgs::All => true,
-                    Orgs::Only(orgs) => org_id.is_none_or(|org_id| orgs.contains(&org_id)),
-                };
-                service.scopes.iter().any(|scope| scope == TokensIntrospect::NAME) && is_of_its_orgs
-                    || service.client_id == client_id
-            }
-            Self::Bearer(Principal::User(user)) => user.user_id.to_string() == subject,
+            Self::Bearer(token) => match &token.principal {
+                Principal::Service(service) => {
+                    let is_of_its_orgs = match &service.orgs {
+                        Orgs::All => true,
+                        Orgs::Only(orgs) => org_id.is_none_or(|org_id| orgs.contains(&org_id)),
+                    };
+                    service.scopes.iter().any(|scope| scope == TokensIntrospect::NAME) && is_of_its_orgs
+                        || service.client_id == client_id
+                }
+                Principal::User(user) => user.user_id.to_string() == subject,
+            },
         }
     }
 }

@@ -4,7 +4,6 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use common_auth::{Principal, User, principal::Names};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -35,7 +34,7 @@ pub async fn find_principal(
         return Ok(None);
     };
     let role: Role = session.role.parse().map_err(|_| StoreError::Row("a role is unknown"))?;
-    Ok(Some(Principal::User(Arc::new(User {
+    Ok(Some(Principal::User(User {
         user_id: session.user_id,
         org_id: session.org_id,
         app_id: session.app_id,
@@ -48,7 +47,7 @@ pub async fn find_principal(
         email: Some(session.email),
         auth_time: Some(session.auth_time.unix_timestamp()),
         actor: None,
-    }))))
+    })))
 }
 
 fn digest(cookie: &SecretString) -> [u8; 32] {

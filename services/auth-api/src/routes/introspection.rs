@@ -69,7 +69,7 @@ async fn find_asker(
     if is_bearer {
         let token = bearer_token(request).map_err(OAuthError::Bearer)?;
         let token = authenticator.authenticate(token).await.map_err(OAuthError::Bearer)?;
-        return Ok(Asker::Bearer(token.principal.clone()));
+        return Ok(Asker::Bearer(token));
     }
     let nothing = Form::default();
     let credentials =

@@ -264,6 +264,6 @@ pub(super) async fn log_out(
 pub(super) async fn get_me(
     Guarded(caller, ()): Guarded<CurrentPrincipal, ()>,
 ) -> Result<HttpResponse, ApiError> {
-    let user = UserResponse::from(caller.user()?.as_ref());
+    let user = UserResponse::from(caller.user()?);
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(user))
 }

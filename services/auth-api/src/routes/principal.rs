@@ -1,6 +1,6 @@
 //! The caller of the operations that take a session as well as a bearer token (spec 000's `get_current_principal`).
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web::Data};
 use common_auth::{AuthContext, AuthError, Principal, User};
@@ -33,7 +33,7 @@ impl CurrentPrincipal {
     }
 
     /// The caller, who has to be a user.
-    pub(super) fn user(&self) -> Result<&Arc<User>, ApiError> {
+    pub(super) fn user(&self) -> Result<&User, ApiError> {
         match &self.principal {
             Principal::User(user) => Ok(user),
             Principal::Service(_) => Err(AuthError::PermissionDenied.into()),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::{RevocationEntry, RevocationKind};
-use crate::verifier::{MAX_LEEWAY_SECONDS, VerifiedToken};
+use crate::verifier::{MAX_LEEWAY_SECONDS, TokenOrigin, VerifiedToken};
 
 /// Every revocation in force. It never drops one before it expires; auth-api bounds their number.
 #[derive(Default)]
@@ -24,6 +24,17 @@ pub struct DenyList {
 struct Cutoff {
     issued_before: i64,
     expires_at: i64,
+}
+
+/// What of a token an entry can name.
+struct Named<'a> {
+    jti: &'a str,
+    subject: &'a str,
+    client_id: &'a str,
+    session_id: Option<Uuid>,
+    org_id: Option<Uuid>,
+    issued_at: i64,
+    key_id: Option<&'a str>,
 }
 
 impl Cutoff {
@@ -67,15 +78,40 @@ impl DenyList {
 
     /// Whether any entry is about this token.
     pub fn contains(&self, token: &VerifiedToken) -> bool {
+        self.names(&Named {
+            jti: &token.jti,
+            subject: &token.subject,
+            client_id: &token.client_id,
+            session_id: token.session_id,
+            org_id: token.org_id,
+            issued_at: token.issued_at,
+            key_id: token.key_id(),
+        })
+    }
+
+    /// Whether any entry is about the token that something was made from.
+    pub fn contains_origin(&self, origin: &TokenOrigin) -> bool {
+        self.names(&Named {
+            jti: &origin.jti,
+            subject: &origin.subject,
+            client_id: &origin.client_id,
+            session_id: origin.session_id,
+            org_id: origin.org_id,
+            issued_at: origin.issued_at,
+            key_id: origin.key_id.as_deref(),
+        })
+    }
+
+    fn names(&self, token: &Named<'_>) -> bool {
         let before = |cutoff: &Cutoff| token.issued_at < cutoff.issued_before;
-        self.tokens.contains_key(token.jti.as_str())
-            || token.key_id().is_some_and(|kid| self.keys.contains_key(kid))
+        self.tokens.contains_key(token.jti)
+            || token.key_id.is_some_and(|kid| self.keys.contains_key(kid))
             || token.session_id.is_some_and(|session| self.families.get(&session).is_some_and(before))
-            || self.clients.get(token.client_id.as_str()).is_some_and(before)
-            || self.subjects.get(token.subject.as_str()).is_some_and(before)
+            || self.clients.get(token.client_id).is_some_and(before)
+            || self.subjects.get(token.subject).is_some_and(before)
             || token.org_id.is_some_and(|org_id| {
                 let subjects = self.subjects_in_orgs.get(&org_id);
-                subjects.and_then(|subjects| subjects.get(token.subject.as_str())).is_some_and(before)
+                subjects.and_then(|subjects| subjects.get(token.subject)).is_some_and(before)
             })
     }
 

@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use super::{DenyList, PAGE_LIMIT, RevocationKind, RevocationPage, RevocationSour
 use crate::{
     keys::{JwksManager, SourceError},
     metrics::AuthMetrics,
-    verifier::{VerifiedToken, unix_now},
+    verifier::{TokenOrigin, VerifiedToken, unix_now},
 };
 
 /// How long one poll waits for news. The longer, the fewer polls; the age metric rises up to it.
@@ -31,8 +31,8 @@ const TIDY_EVERY_SECONDS: i64 = 30;
 pub struct RevocationWatcher {
     source: Box<dyn RevocationSource>,
     list: RwLock<DenyList>,
-    /// Spares the usual request the lock: mostly nothing is revoked.
-    any: AtomicBool,
+    /// Names what the list says now: a token that passed it need not be held against it again until more is revoked.
+    state: AtomicU64,
     loaded: AtomicBool,
     started: Instant,
     answered: Mutex<Instant>,
@@ -47,7 +47,7 @@ impl RevocationWatcher {
         Self {
             source: Box::new(source),
             list: RwLock::default(),
-            any: AtomicBool::new(false),
+            state: AtomicU64::new(new_state()),
             loaded: AtomicBool::new(false),
             started: Instant::now(),
             answered: Mutex::new(Instant::now()),
@@ -67,8 +67,21 @@ impl RevocationWatcher {
 
     /// Whether a token is on the list.
     pub fn is_revoked(&self, token: &VerifiedToken) -> bool {
-        self.any.load(Ordering::Acquire)
-            && self.list.read().unwrap_or_else(PoisonError::into_inner).contains(token)
+        if token.passed.load(Ordering::Relaxed) == self.state.load(Ordering::Acquire) {
+            return false;
+        }
+        let list = self.read();
+        let is_revoked = list.contains(token);
+        if !is_revoked {
+            // Under the lock, the list and the name of its state belong together.
+            token.passed.store(self.state.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        is_revoked
+    }
+
+    /// Whether the token that something was made from is on the list.
+    pub fn is_origin_revoked(&self, origin: &TokenOrigin) -> bool {
+        self.read().contains_origin(origin)
     }
 
     /// Follows the feed until the task is dropped. A notice that keys changed makes `keys` fetch them.
@@ -129,7 +142,8 @@ impl RevocationWatcher {
                 fresh.drop_expired(unix_now());
                 let mut list = self.write();
                 *list = fresh;
-                self.publish(&list);
+                self.state.store(new_state(), Ordering::Release);
+                self.show_size(&list);
                 if self.loaded.swap(true, Ordering::AcqRel) {
                     // Loaded anew: news was missed, that of changed keys too.
                     keys.fetch_soon();
@@ -148,13 +162,16 @@ impl RevocationWatcher {
         *self.answered() = Instant::now();
         self.show_age();
         let mut list = self.write();
-        page.items.iter().for_each(|entry| list.insert(entry));
+        if !page.items.is_empty() {
+            page.items.iter().for_each(|entry| list.insert(entry));
+            self.state.store(new_state(), Ordering::Release);
+        }
         let now = unix_now();
         if now >= self.tidy_from.load(Ordering::Relaxed) {
             list.drop_expired(now);
             self.tidy_from.store(now.saturating_add(TIDY_EVERY_SECONDS), Ordering::Relaxed);
         }
-        self.publish(&list);
+        self.show_size(&list);
     }
 
     /// A page of the feed; meanwhile the age metric goes on.
@@ -172,9 +189,7 @@ impl RevocationWatcher {
         }
     }
 
-    /// Lets the token checks know whether there is anything to look at.
-    fn publish(&self, list: &DenyList) {
-        self.any.store(!list.is_empty(), Ordering::Release);
+    fn show_size(&self, list: &DenyList) {
         self.metrics.revocations.set(i64::try_from(list.len()).unwrap_or(i64::MAX));
     }
 
@@ -187,9 +202,19 @@ impl RevocationWatcher {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn read(&self) -> RwLockReadGuard<'_, DenyList> {
+        self.list.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn write(&self) -> RwLockWriteGuard<'_, DenyList> {
         self.list.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A name that no state of any list had before.
+fn new_state() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 fn notice_key_changes(page: &RevocationPage, keys: &JwksManager) {

@@ -180,6 +180,19 @@ async fn one_request_looks_into_the_cache_once() {
 }
 
 #[actix_web::test]
+async fn a_known_token_with_more_behind_it_is_none() {
+    let world = World::new().await;
+    let token = world.alice().sign();
+    assert_eq!(status(&world, "/any", &token).await, 200);
+    for more in [" ", " x", "\t", "\u{e9}", "=x", ","] {
+        assert_eq!(status(&world, "/any", &format!("{token}{more}")).await, 400, "{more:?}");
+        assert_eq!(status(&world, "/any", &format!(" {token}{more}")).await, 400, "{more:?}");
+    }
+    assert_eq!(status(&world, "/any", &format!("{token}=")).await, 401);
+    assert_eq!(world.metrics.token_cache_misses.get(), 2, "what is no b64token is not verified");
+}
+
+#[actix_web::test]
 async fn checks_of_rights_are_counted() {
     let world = World::new().await;
     let token = world.alice().permissions(&["groups:read"]).sign();

@@ -31,10 +31,14 @@ async fn revoked_but(entry: RevocationEntry, revoked: &str, unharmed: &str) {
     let _background = world.start().await;
     assert_eq!(world.refusal(revoked).await, None);
     assert_eq!(world.refusal(unharmed).await, None);
+    let origins = [world.accept(revoked).await.origin(), world.accept(unharmed).await.origin()];
     world.feed.publish(entry);
     in_force(&world, 1).await;
     assert_eq!(world.refusal(revoked).await, invalid("revoked"));
     assert_eq!(world.refusal(unharmed).await, None);
+    // What was made from the token ends with it.
+    let revocations = world.verifier.revocations();
+    assert_eq!(origins.map(|origin| revocations.is_origin_revoked(&origin)), [true, false]);
     let (restarted, _background) = started_later(&world.feed).await;
     assert_eq!(restarted.refusal(revoked).await, invalid("revoked"));
     assert_eq!(restarted.refusal(unharmed).await, None);
@@ -205,5 +209,46 @@ async fn the_later_of_two_cutoffs_counts_in_either_order() {
             assert!(Instant::now() < deadline);
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_passed_is_held_against_each_later_revocation() {
+    let world = World::unloaded(|_| ());
+    let _background = world.start().await;
+    let tokens = [(); 4].map(|()| world.alice().sign());
+    let mut passed = Vec::new();
+    for token in &tokens {
+        passed.push(world.accept(token).await);
+    }
+    for (revoked, verified) in passed.iter().enumerate() {
+        for token in &tokens[revoked..] {
+            assert_eq!(world.refusal(token).await, None);
+            assert_eq!(world.refusal(token).await, None, "by the list's state alone");
+        }
+        world.feed.revoke(RevocationKind::Jti, &verified.jti);
+        in_force(&world, i64::try_from(revoked).unwrap() + 1).await;
+        for token in &tokens[..=revoked] {
+            assert_eq!(world.refusal(token).await, invalid("revoked"));
+            assert_eq!(
+                world.refusal(token).await,
+                invalid("revoked"),
+                "a refusal is not remembered as a pass"
+            );
+        }
+    }
+    assert_eq!(world.metrics.token_cache_misses.get(), 4, "all of it from the cache");
+}
+
+#[tokio::test]
+async fn to_pass_one_list_is_not_to_pass_another() {
+    let ours = World::new().await;
+    let token = ours.accept(&ours.alice().sign()).await;
+    let feed = crate::feed::Feed::default();
+    feed.revoke(RevocationKind::Jti, &token.jti);
+    let (theirs, _background) = started_later(&feed).await;
+    for _ in 0..2 {
+        assert!(!ours.verifier.revocations().is_revoked(&token));
+        assert!(theirs.verifier.revocations().is_revoked(&token));
     }
 }
