@@ -65,8 +65,10 @@ generate: build ## Write the contracts in proto/ and the tables of settings anew
 ##@ Further from the code
 
 .PHONY: e2e-local
-e2e-local: ## The tests that only speak HTTP, against the running stack.
-	@$(STACK) with cargo test -p e2e --no-fail-fast -- --ignored
+e2e-local: ## The tests that only speak HTTP, and those in a real browser, against the running stack.
+	@$(STACK) with cargo test -p e2e --test stack --no-fail-fast -- --ignored
+	@npm --prefix deploy/e2e/browser ci --silent --no-audit --no-fund
+	@$(STACK) with npm --prefix deploy/e2e/browser test --silent
 
 .PHONY: chaos
 chaos: build ## Promises under faults: stopped peers, killed replicas, rotating keys, cut databases.
@@ -77,10 +79,40 @@ bench: tools ## The ratios that must hold, measured on a release build; writes d
 	@cargo build --workspace --bins --release
 	@$(DATABASES) with $(or $(CARGO_TARGET_DIR),target)/release/bench
 
+##@ Images and a cluster (kind where Docker runs, else a node in namespaces: CLUSTER=kind|node|existing)
+
+.PHONY: e2e
+e2e: ## Everything on a cluster: up, images, helm install of every chart, the tests, down; with KEEP=1 it stays.
+	@deploy/cluster/cluster e2e
+
+.PHONY: cluster-up
+cluster-up: ## A cluster on this machine.
+	@deploy/cluster/cluster up
+
+.PHONY: images
+images: ## Every service as an image.
+	@deploy/cluster/images
+
+.PHONY: install
+install: ## The images to the cluster, and every chart with helm.
+	@deploy/cluster/install
+
+.PHONY: cluster-down
+cluster-down: ## The cluster is gone, and nothing of it left.
+	@deploy/cluster/cluster down
+
+.PHONY: check-charts
+check-charts: ## The charts: lint, every shape, sameness, READMEs, and who may talk to whom.
+	@deploy/cluster/check-charts
+
+.PHONY: generate-charts
+generate-charts: ## Write the READMEs of the charts anew from their values.
+	@"$$(deploy/tools/build helm-docs)" --chart-search-root charts --log-level error
+
 ##@ Help
 
 .PHONY: help
 help: ## This list.
 	@awk 'BEGIN {FS = ":.*##"; printf "Usage: make \033[36m<target>\033[0m\n"} \
-		/^[a-zA-Z0-9_-]+:.*?##/ {printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2} \
+		/^[a-zA-Z0-9_-]+:.*?##/ {printf "  \033[36m%-15s\033[0m %s\n", $$1, $$2} \
 		/^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)}' $(MAKEFILE_LIST)

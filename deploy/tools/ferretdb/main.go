@@ -1,4 +1,4 @@
-// Command ferretdb serves the MongoDB wire protocol on one loopback port, with PostgreSQL as the store.
+// Command ferretdb serves the MongoDB wire protocol on one port, with PostgreSQL as the store.
 //
 // It keeps no state of its own, reports nothing to anybody, and ends on SIGTERM or SIGINT.
 package main
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
@@ -68,7 +69,7 @@ func run() error {
 	}
 }
 
-// settings reads the environment and refuses an address that others could reach.
+// settings reads the environment and refuses an address that others could reach, unless they have to log in.
 func settings() (listen, postgres string, err error) {
 	listen = os.Getenv("FERRETDB_LISTEN")
 	postgres = os.Getenv("FERRETDB_POSTGRESQL_URL")
@@ -78,13 +79,20 @@ func settings() (listen, postgres string, err error) {
 		return "", "", fmt.Errorf("FERRETDB_LISTEN must be host:port: %w", err)
 	}
 
-	// It authenticates nobody, so it must not leave the machine.
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return "", "", fmt.Errorf("FERRETDB_LISTEN must be a loopback address, not %q", host)
-	}
-
 	if postgres == "" {
 		return "", "", fmt.Errorf("FERRETDB_POSTGRESQL_URL is missing")
+	}
+
+	uri, err := url.Parse(postgres)
+	if err != nil {
+		// The reason would repeat the value, which may hold a password.
+		return "", "", fmt.Errorf("FERRETDB_POSTGRESQL_URL is no URL")
+	}
+
+	// With a login of its own it asks nobody for theirs, so that it must not leave the machine. Without one every client
+	// gives a login of PostgreSQL (mechanism PLAIN).
+	if ip := net.ParseIP(host); uri.User != nil && (ip == nil || !ip.IsLoopback()) {
+		return "", "", fmt.Errorf("FERRETDB_LISTEN must be a loopback address, not %q, where FERRETDB_POSTGRESQL_URL has a login", host)
 	}
 
 	return listen, postgres, nil

@@ -6,7 +6,10 @@ use clap::{CommandFactory, Parser, error::ContextKind};
 use secrecy::SecretString;
 use url::Url;
 
-use crate::{domain::key_encryption::KeyEncryptionKeys, telemetry::LogFormat};
+use crate::{
+    domain::{client_secrets::MountedSecrets, key_encryption::KeyEncryptionKeys},
+    telemetry::LogFormat,
+};
 
 /// What one request may spend on the database. Together under two seconds, so that a database that is down is a 503 within two.
 pub const POOL_WAIT_LIMIT: Duration = Duration::from_millis(400);
@@ -93,6 +96,9 @@ pub struct Config {
     /// How long a signing key signs.
     #[arg(long = "key-rotation-seconds", env = "KEY_ROTATION_SECONDS", default_value = "2592000", value_parser = seconds::<1, 315_360_000>)]
     pub key_rotation: Duration,
+    /// Folder with `<client id>/client_secret` files; a secret that its client does not have is added at the start, and none is removed.
+    #[arg(long = "client-secrets-dir", env = "CLIENT_SECRETS_DIR", default_value = "", value_parser = MountedSecrets::read)]
+    pub client_secrets: MountedSecrets,
 }
 
 /// Origins allowed to call from a browser, each as a browser writes it.

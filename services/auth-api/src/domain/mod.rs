@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod change;
 pub mod client;
+pub mod client_secrets;
 pub mod discovery;
 pub mod feed;
 pub mod grant;
@@ -54,6 +55,7 @@ pub struct Settings {
     pub refresh_absolute: Duration,
     pub session_life: Duration,
     pub rotation: key_rotation::RotationSettings,
+    pub client_secrets: client_secrets::MountedSecrets,
 }
 
 /// Verifiers' clocks may be behind by so much, and still accept a token.
@@ -73,6 +75,7 @@ impl Settings {
                 prepublish: config.jwks_prepublish,
                 token_life: config.access_token_ttl,
             },
+            client_secrets: config.client_secrets.clone(),
         }
     }
 

@@ -155,6 +155,30 @@ pub enum SeedError {
     Email(#[from] super::user::InvalidEmail),
 }
 
+impl DemoClient {
+    /// The client as it is stored, bound to an organization or free to work for all.
+    fn record(&self, org_id: Option<Uuid>) -> ClientRecord {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        ClientRecord {
+            client_id: self.client_id.to_owned(),
+            name: self.name.to_owned(),
+            is_public: false,
+            grant_types: vec![CLIENT_CREDENTIALS.to_owned()],
+            scopes: names(self.scopes),
+            audiences: names(self.audiences),
+            all_orgs: org_id.is_none(),
+            org_ids: org_id.into_iter().collect(),
+            is_disabled: false,
+        }
+    }
+}
+
+/// One of the platform's own services, which work for every organization.
+pub(super) fn platform_service(client_id: &str) -> Option<ClientRecord> {
+    let service = CLIENTS.iter().find(|client| client.client_id == client_id && !client.is_bound)?;
+    Some(service.record(None))
+}
+
 /// Variables and their values, as a shell reads them.
 pub type Variables = Vec<(String, String)>;
 
@@ -313,20 +337,15 @@ async fn seed_client(
     let mut connection = identity.db.connection().await?;
     let transaction = connection.transaction().await?;
     let now = store::clock(&transaction).await?;
-    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let record = ClientRecord {
-        client_id: demo.client_id.to_owned(),
-        name: demo.name.to_owned(),
-        is_public: false,
-        grant_types: vec![CLIENT_CREDENTIALS.to_owned()],
-        scopes: names(demo.scopes),
-        audiences: names(demo.audiences),
-        all_orgs: !demo.is_bound,
-        org_ids: if demo.is_bound { vec![org_id] } else { Vec::new() },
-        is_disabled: false,
-    };
-    store::client::upsert(&transaction, &record, now).await?;
-    let secret = match known_secret(&variable) {
+    store::client::upsert(&transaction, &demo.record(demo.is_bound.then_some(org_id)), now).await?;
+    let mounted = identity.settings.client_secrets.of(demo.client_id);
+    let secret = match mounted.cloned().or_else(|| known_secret(&variable)) {
+        Some(secret) if mounted.is_some() => {
+            let digest = client::secret_digest(&secret);
+            let id = Uuid::now_v7();
+            store::client::insert_absent_secret(&transaction, demo.client_id, id, &digest, now).await?;
+            secret
+        }
         Some(secret) if is_live(identity, demo.client_id, &secret, now).await? => secret,
         _ => {
             let secret = client::new_secret();

@@ -1,11 +1,11 @@
-//! Migrates, then keeps the signing keys loaded and moving on; each success says that the database is there.
+//! Migrates and adds mounted client secrets, then keeps the signing keys loaded and moving on; each success says that the database is there.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::MissedTickBehavior;
 
 use crate::{
-    domain::{Identity, key_rotation},
+    domain::{Identity, StoreError, client_secrets, key_rotation},
     routes::health::Health,
 };
 
@@ -17,7 +17,7 @@ pub async fn run(identity: Arc<Identity>, health: Arc<Health>) {
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         second.tick().await;
-        match identity.db.migrate().await {
+        match prepare(&identity).await {
             Ok(()) => break,
             Err(error) => tracing::warn!(%error, "the database is not there yet"),
         }
@@ -29,4 +29,9 @@ pub async fn run(identity: Arc<Identity>, health: Arc<Health>) {
         }
         second.tick().await;
     }
+}
+
+async fn prepare(identity: &Identity) -> Result<(), StoreError> {
+    identity.db.migrate().await?;
+    client_secrets::reconcile(identity).await
 }

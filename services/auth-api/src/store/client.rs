@@ -100,6 +100,25 @@ pub async fn insert_secret(
     execute(db, sql, &[&id, &client_id, &digest, &now]).await.map(drop)
 }
 
+/// Adds a secret unless the client has it, live or ended; whether it was added.
+pub async fn insert_absent_secret(
+    db: &impl Executor,
+    client_id: &str,
+    id: Uuid,
+    digest: &[u8],
+    now: OffsetDateTime,
+) -> Result<bool, StoreError> {
+    let sql = "INSERT INTO client_secrets (id, client_id, digest, created_at) SELECT $1, $2, $3, $4 \
+               WHERE NOT EXISTS (SELECT 1 FROM client_secrets WHERE client_id = $2 AND digest = $3)";
+    Ok(execute(db, sql, &[&id, &client_id, &digest, &now]).await? > 0)
+}
+
+/// Keeps others from changing the client until the transaction ends; whether there is such a client.
+pub async fn lock(db: &impl Executor, client_id: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM clients WHERE client_id = $1 FOR UPDATE";
+    Ok(query_opt(db, sql, &[&client_id]).await?.is_some())
+}
+
 /// Keeps the newest `keep` secrets of a client.
 pub async fn delete_old_secrets(db: &impl Executor, client_id: &str, keep: i64) -> Result<(), StoreError> {
     let sql = "DELETE FROM client_secrets WHERE client_id = $1 AND id NOT IN \

@@ -26,6 +26,7 @@ mod members;
 mod older_binary;
 mod operations;
 mod passwords;
+mod reconcile_clients;
 mod refresh;
 mod refresh_end;
 mod refuses_strangers;
