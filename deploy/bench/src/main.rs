@@ -4,15 +4,19 @@
 //! - [`stats`]: quantiles, and the median of ratios with its interval
 //! - [`report`]: the table
 //! - [`auth_server`]: the two routes whose difference is the cost of a token check
-//! - [`token_check`], [`groups`], [`grants`], [`sending`], [`paging`]: one promise each
+//! - [`token_check`], [`groups`], [`grants`], [`sending`], [`paging`], [`hand_out`], [`relay`]: one promise each
 
 mod answer;
 mod auth_server;
 mod grants;
 mod groups;
+mod hand_out;
 mod load;
 mod machine;
 mod paging;
+mod relay;
+mod relay_lane;
+mod relay_peer;
 mod report;
 mod sending;
 mod stats;
@@ -44,7 +48,7 @@ struct Arguments {
     /// Messages in the long history.
     #[arg(long, env = "BENCH_DEPTH", default_value_t = 100_000)]
     depth: i64,
-    /// Only these parts: token-check, groups, grants, sending, paging.
+    /// Only these parts: token-check, groups, grants, sending, paging, hand-out, relay.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where the table is written, from the root of the repository; nowhere with `--only`.
@@ -57,6 +61,9 @@ enum Command {
     /// The server of the token check: prints its port and its tokens, and serves until it is killed.
     #[command(hide = true)]
     AuthServer { tokens: usize },
+    /// What the relay is held against: serves this socket until it is killed.
+    #[command(hide = true)]
+    RelayPeer { socket: PathBuf },
 }
 
 /// What every part goes by.
@@ -72,8 +79,10 @@ fn main() -> Result<()> {
     // The second caller finds it installed, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let arguments = Arguments::parse();
-    if let Some(Command::AuthServer { tokens }) = arguments.command {
-        return auth_server::run(tokens);
+    match &arguments.command {
+        Some(Command::AuthServer { tokens }) => return auth_server::run(*tokens),
+        Some(Command::RelayPeer { socket }) => return relay_peer::run(socket),
+        None => {}
     }
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(&arguments))
 }
@@ -91,7 +100,11 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         let outcome = token_check::measure(&plan, &mut report).await;
         report.or_failed("token-check", outcome)?;
     }
-    if ["groups", "grants", "sending", "paging"].into_iter().any(wanted) {
+    if wanted("relay") {
+        let outcome = relay::measure(&plan, &mut report).await;
+        report.or_failed("relay", outcome)?;
+    }
+    if ["groups", "grants", "sending", "paging", "hand-out"].into_iter().any(wanted) {
         let options =
             Options::default().auth_api("ACCESS_TOKEN_TTL_SECONDS", "7200").auth_api("RUST_LOG", "warn");
         let mut world = World::start(options.chat_api("RUST_LOG", "warn")).await?;
@@ -110,6 +123,10 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         if wanted("paging") {
             let outcome = paging::measure(&plan, &world, &mut report).await;
             report.or_failed("paging", outcome)?;
+        }
+        if wanted("hand-out") {
+            let outcome = hand_out::measure(&plan, &mut world, &mut report).await;
+            report.or_failed("hand-out", outcome)?;
         }
         world.end().await?;
     }

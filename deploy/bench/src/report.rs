@@ -33,6 +33,12 @@ impl Report {
         self.row(what, format!(">= {wanted}{unit}"), format!("{shown}{unit}"), Some(number >= target))
     }
 
+    /// A promise: a number that has to be at most `target`.
+    pub(crate) fn at_most(&mut self, what: &str, target: f64, unit: &str, number: f64) -> Result<()> {
+        let (shown, wanted) = (short(number), short(target));
+        self.row(what, format!("<= {wanted}{unit}"), format!("{shown}{unit}"), Some(number <= target))
+    }
+
     /// A promise: a ratio that has to be at least `target`.
     pub(crate) fn ratio_at_least(&mut self, what: &str, target: f64, ratio: Ratio) -> Result<()> {
         self.row(what, format!(">= {target}"), spelled(ratio), Some(ratio.median >= target))
@@ -129,7 +135,8 @@ pub(crate) fn short(number: f64) -> String {
     }
 }
 
-fn spelled(ratio: Ratio) -> String {
+/// A median and its interval.
+pub(crate) fn spelled(ratio: Ratio) -> String {
     format!("{} [{}, {}]", short(ratio.median), short(ratio.low), short(ratio.high))
 }
 

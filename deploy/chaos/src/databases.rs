@@ -13,6 +13,8 @@ pub struct Databases {
     /// The name of the PostgreSQL database and of the MongoDB database.
     pub name: String,
     pub mongodb_uri: String,
+    /// PostgreSQL databases of further services.
+    others: Vec<String>,
 }
 
 /// A host and a port.
@@ -32,14 +34,24 @@ impl Databases {
         };
         let postgres = Url::parse(&read("TEST_POSTGRES_URL")?).context("TEST_POSTGRES_URL is no URL")?;
         let name = format!("chaos_{}", Uuid::now_v7().simple());
-        let databases = Self { postgres, name, mongodb_uri: read("TEST_MONGODB_URI")? };
+        let databases = Self { postgres, name, mongodb_uri: read("TEST_MONGODB_URI")?, others: Vec::new() };
         databases.on_server(&format!("CREATE DATABASE {}", databases.name)).await?;
         Ok(databases)
     }
 
-    /// Drops both.
+    /// Makes a PostgreSQL database for one more service, and returns its name.
+    pub async fn create_for(&mut self, service: &str) -> Result<String> {
+        let name = format!("{}_{}", self.name, service.replace('-', "_"));
+        self.on_server(&format!("CREATE DATABASE {name}")).await?;
+        self.others.push(name.clone());
+        Ok(name)
+    }
+
+    /// Drops all of them.
     pub async fn drop(&self) -> Result<()> {
-        self.on_server(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await?;
+        for name in self.others.iter().chain([&self.name]) {
+            self.on_server(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
+        }
         mongodb::Client::with_uri_str(&self.mongodb_uri).await?.database(&self.name).drop().await?;
         Ok(())
     }
@@ -81,6 +93,13 @@ impl Databases {
             url.query_pairs_mut().append_pair("directConnection", "true");
         }
         Ok(url.to_string())
+    }
+
+    /// A connection string of one of the PostgreSQL databases.
+    pub fn postgres_url(&self, name: &str) -> String {
+        let mut url = self.postgres.clone();
+        url.set_path(name);
+        url.into()
     }
 
     /// Runs a statement in the world's own PostgreSQL database.

@@ -10,6 +10,7 @@ mod auth_api_stopped;
 mod bound_service;
 mod databases_cut;
 mod expiry;
+mod relay;
 mod replicas;
 mod revocation;
 mod rollback;
