@@ -1,4 +1,4 @@
-//! Nothing secret in logs at any level, metrics, or answers that are errors (S24).
+//! Nothing secret in logs at any level, spans, metrics, or answers that are errors (S24).
 
 use reqwest::Method;
 use simulator::{Fault, FaultKind, Provider};
@@ -6,6 +6,7 @@ use simulator::{Fault, FaultKind, Provider};
 use crate::helpers::{
     Answer, Ask, Browser, Process, TestApp,
     app::{http, settings},
+    collector::Collector,
     process::CLIENT_SECRET,
     until,
 };
@@ -14,17 +15,23 @@ use crate::helpers::{
 struct Traced {
     app: TestApp,
     process: Process,
+    collector: Collector,
 }
 
 impl Traced {
     async fn start() -> Self {
         let app = TestApp::spawn().await;
         app.stop().await;
-        let more = [("RUST_LOG", "trace".to_owned()), ("RUNTIME_URL", app.auth_api.url().to_owned())];
+        let collector = Collector::start();
+        let more = [
+            ("RUST_LOG", "trace".to_owned()),
+            ("RUNTIME_URL", app.auth_api.url().to_owned()),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url().to_owned()),
+        ];
         let process = Process::serve(&settings(&app.sim, &app.auth_api, &app.database, &more)).await;
         let ready = format!("{}/readyz", process.admin_url);
         until("the process is ready", async || http().get(&ready).ask().await.status == 200).await;
-        Self { app, process }
+        Self { app, process, collector }
     }
 
     async fn connect<const LENGTH: usize>(&self, platform: &str, answer: [(&str, &str); LENGTH]) -> Answer {
@@ -41,7 +48,7 @@ impl Traced {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s24_logs_at_trace_level_metrics_and_errors_hold_no_secret() {
+async fn s24_logs_at_trace_level_spans_metrics_and_errors_hold_no_secret() {
     let mut traced = Traced::start().await;
     let app = &traced.app;
     let mut errors = Vec::new();
@@ -85,6 +92,8 @@ async fn s24_logs_at_trace_level_metrics_and_errors_hold_no_secret() {
     until("its last words are read", async || traced.process.output().contains("\"stopped\"")).await;
     let logs = traced.process.output();
     assert!(logs.contains("\"TRACE\""), "the logs are there");
+    let spans = traced.collector.text();
+    assert!(spans.contains("/oauth/callback/{platform}"), "the spans are there");
     let mut secrets = traced.app.sim.canaries();
     assert!(secrets.len() > 30);
     secrets.extend(
@@ -98,13 +107,14 @@ async fn s24_logs_at_trace_level_metrics_and_errors_hold_no_secret() {
     for secret in secrets {
         let line = logs.lines().find(|line| line.contains(&secret));
         assert!(line.is_none(), "{secret} is in the logs: {line:?}");
+        assert!(!spans.contains(&secret), "{secret} is in the spans");
         assert!(!metrics.contains(&secret), "{secret} is in the metrics");
         assert!(!errors.contains(&secret), "{secret} is in an answer");
     }
     for there in ["oauth_token_hand_outs_total", "github", "jira", "slack"] {
         assert!(metrics.contains(there), "no {there} in the metrics");
     }
-    assert!(!logs.contains(simulator::MARK));
+    assert!(!logs.contains(simulator::MARK) && !spans.contains(simulator::MARK));
     let dump = traced.app.database.dump().await;
     assert!(!dump.contains(simulator::MARK));
 }

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod app;
 pub mod auth_api;
 pub mod browser;
+pub mod collector;
 pub mod database;
 pub mod process;
 pub mod proxy;
