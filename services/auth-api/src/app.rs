@@ -175,7 +175,9 @@ fn serve_main(state: State, listener: TcpListener) -> std::io::Result<Server> {
             .wrap(from_fn(request_id))
             .wrap(from_fn(close_when_draining))
     });
-    Ok(server.listen(listener)?.disable_signals().shutdown_timeout(DRAIN_LIMIT.as_secs()).run())
+    // What an answer writes last would wait for the peer's delayed acknowledgement.
+    let server = server.tcp_nodelay(true).listen(listener)?;
+    Ok(server.disable_signals().shutdown_timeout(DRAIN_LIMIT.as_secs()).run())
 }
 
 fn serve_admin(state: State, listener: TcpListener) -> std::io::Result<Server> {

@@ -257,6 +257,8 @@ fn serve_main(
             .wrap(from_fn(problem::request_id))
             .configure(routes::configure)
     })
+    // What an answer writes last would wait for the peer's delayed acknowledgement.
+    .tcp_nodelay(true)
     .disable_signals()
     .shutdown_timeout(config::DRAIN_LIMIT.as_secs())
     .listen(listener)

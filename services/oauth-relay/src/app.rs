@@ -248,6 +248,8 @@ fn serve_main(
     })
     // Who hangs up waits no more, and is not handed a code.
     .h1_allow_half_closed(false)
+    // What an answer writes last would wait for the peer's delayed acknowledgement.
+    .tcp_nodelay(true)
     .disable_signals()
     .shutdown_timeout(config::DRAIN_LIMIT.as_secs())
     .listen(listener)
