@@ -66,7 +66,8 @@ generate: build ## Write the contracts in proto/ and the tables of settings anew
 
 .PHONY: e2e-local
 e2e-local: ## The tests that only speak HTTP, and those in a real browser, against the running stack.
-	@$(STACK) with cargo test -p e2e --test stack --no-fail-fast -- --ignored
+	@cargo build -p oauth-relay --examples
+	@$(STACK) with cargo test -p e2e --test stack --test examples --no-fail-fast -- --ignored
 	@npm --prefix deploy/e2e/browser ci --silent --no-audit --no-fund
 	@$(STACK) with npm --prefix deploy/e2e/browser test --silent
 
