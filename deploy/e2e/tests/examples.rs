@@ -1,5 +1,5 @@
 //! The examples of oauth-relay's client, run as they are against the simulated GitHub (`make e2e-local`).
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
