@@ -146,8 +146,7 @@ pub(crate) fn client() -> reqwest::Client {
 
 /// An address where nobody listens.
 pub(crate) fn nowhere(path: &str) -> String {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    format!("http://127.0.0.1:{port}{path}")
+    format!("http://127.0.0.1:1{path}")
 }
 
 fn install_crypto() {

@@ -139,7 +139,8 @@ async fn refused_missing_and_mute_coordinators_are_connection_errors() {
     wait().await;
     drop(std::os::unix::net::UnixListener::bind(folder.socket()).unwrap());
     wait().await;
-    let settings = Settings { use_tcp: true, tcp_port: crate::helpers::free_port(), ..Settings::default() };
+    // Nobody listens there.
+    let settings = Settings { use_tcp: true, tcp_port: 1, ..Settings::default() };
     let error = wait_for_code(Some("x"), Some(SOON), Some(&settings)).await.unwrap_err();
     assert!(matches!(error, OAuthRelayError::Connection(_)), "{error:?}");
 }

@@ -1,7 +1,8 @@
 //! Real processes of chat-api, as many as a test wants, on one group and one database.
 
 use std::{
-    process::{Child, Command, Stdio},
+    io::{BufRead, BufReader},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -55,22 +56,23 @@ impl World {
 
     /// Starts a process and waits until it is ready.
     pub(crate) async fn replica(&self) -> Replica {
-        let (port, admin_port) = (free_port(), free_port());
-        let process = Command::new(env!("CARGO_BIN_EXE_chat-api"))
+        let mut process = Command::new(env!("CARGO_BIN_EXE_chat-api"))
             .env_clear()
             .envs([
-                ("PORT", port.to_string()),
-                ("ADMIN_PORT", admin_port.to_string()),
+                ("PORT", "0".to_owned()),
+                ("ADMIN_PORT", "0".to_owned()),
                 ("AUTH_API_ISSUER", self.auth_api.url().to_owned()),
                 ("CLIENT_SECRET", "secret".to_owned()),
                 ("MONGODB_URI", mongodb_uri()),
                 ("MONGODB_DATABASE", self.database.clone()),
-                ("RUST_LOG", "error".to_owned()),
+                ("RUST_LOG", "error,chat_api::app=info".to_owned()),
+                ("LOG_FORMAT", "json".to_owned()),
             ])
             .current_dir(std::env::temp_dir())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let (port, admin_port) = ports(process.stdout.take().unwrap()).await;
         let client = |port| Client::new(format!("http://127.0.0.1:{port}"));
         let replica = Replica { process, client: client(port), admin: client(admin_port) };
         eventually("the replica is ready", Duration::from_secs(20), async || {
@@ -109,6 +111,18 @@ impl World {
     }
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// The two ports that a process says it serves on; what it writes after that is read and forgotten.
+async fn ports(output: ChildStdout) -> (u16, u16) {
+    let mut lines = BufReader::new(output).lines();
+    let reading = tokio::task::spawn_blocking(move || {
+        let serving = lines
+            .by_ref()
+            .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
+            .find(|line| line["message"] == "serving")
+            .expect("a process that serves");
+        std::thread::spawn(move || lines.for_each(drop));
+        let port = |name: &str| serving[name].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap();
+        (port("port"), port("admin_port"))
+    });
+    reading.await.unwrap()
 }

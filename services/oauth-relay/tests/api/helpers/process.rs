@@ -73,9 +73,9 @@ pub(crate) async fn run_with_input(
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that can be listened on, below the range that the system gives to whoever asks for any.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    (20_000..30_000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 impl Process {
