@@ -104,12 +104,12 @@ pub enum SetupError {
 impl Identity {
     /// Sets everything up; connects to nothing yet.
     pub fn new(config: &Config, registry: &Registry) -> Result<Self, SetupError> {
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
             db: Database::new(config)?,
             keys: Arc::default(),
             secrets: config.key_encryption_keys.clone(),
-            passwords: password::Passwords::new(threads)?,
+            passwords: password::Passwords::new(cores.min(password::MOST_THREADS))?,
             clients: client::Clients::default(),
             feeds: feed::FeedWatch::default(),
             metrics: grant::GrantMetrics::register(registry)?,
