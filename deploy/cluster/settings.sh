@@ -45,3 +45,10 @@ export KUBECONFIG CLUSTER
 
 # pinned TOOL: its file in ./bin, built first where it is missing.
 pinned() { "$ROOT/deploy/tools/build" "$1"; }
+
+# The machine's kubectl, else the pinned one; by this name for the tests as well.
+if ! command -v kubectl >/dev/null; then
+    mkdir -p "$STATE/bin"
+    ln -sfn "$(realpath "$(pinned kubectl)")" "$STATE/bin/kubectl"
+    PATH=$STATE/bin:$PATH
+fi

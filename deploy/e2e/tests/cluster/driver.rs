@@ -69,13 +69,18 @@ impl Driver {
         get(&["pod", &self.name])["status"]["phase"].as_str().unwrap().to_owned()
     }
 
+    /// What it has written.
+    pub(crate) fn log(&self) -> String {
+        kubectl(&["logs", &self.name])
+    }
+
     /// Waits for its end and reads its report.
     pub(crate) fn report(&self, patience: Duration) -> Value {
         let phase = eventually("the driver ends", patience, || {
             let phase = self.phase();
             (phase == "Succeeded" || phase == "Failed").then_some(phase)
         });
-        let log = kubectl(&["logs", &self.name]);
+        let log = self.log();
         assert_eq!(phase, "Succeeded", "{log}");
         serde_json::from_str(log.lines().last().unwrap()).unwrap_or_else(|_| panic!("no report: {log}"))
     }

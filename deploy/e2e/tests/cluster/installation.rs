@@ -81,7 +81,7 @@ fn what_was_written_outlives_the_releases() {
 }
 
 /// Alice's access token, as soon as both services are reached.
-async fn logged_in(stack: &e2e::Stack, seconds: u64) -> String {
+pub(crate) async fn logged_in(stack: &e2e::Stack, seconds: u64) -> String {
     let token = std::cell::RefCell::new(String::new());
     e2e::wait::until(std::time::Duration::from_secs(seconds), "auth-api and chat-api answer", async || {
         let Ok(session) = stack.auth.login(&stack.settings.alice).await else { return Ok(false) };

@@ -15,6 +15,7 @@ mod installation;
 mod mistakes;
 mod relay;
 mod restarts;
+mod rollback;
 
 use e2e::Stack;
 

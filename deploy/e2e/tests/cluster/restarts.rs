@@ -23,7 +23,7 @@ fn undisturbed(disturb: impl FnOnce()) -> Value {
     // So that connections are open and in use when it happens.
     std::thread::sleep(Duration::from_secs(5));
     disturb();
-    assert_eq!(driver.phase(), "Running", "the traffic ended before the disturbance did");
+    assert_eq!(driver.phase(), "Running", "the traffic ended before the disturbance did: {}", driver.log());
     let report = driver.report(Duration::from_secs(SECONDS + 60));
     println!("{report}");
     assert!(report["requests"].as_u64().unwrap() >= 3000, "{report:#}");
