@@ -89,6 +89,7 @@ pub mod principal;
 pub mod problem;
 pub mod revocation;
 pub mod service_token;
+pub mod sharded;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod token_cache;
