@@ -1,7 +1,7 @@
 //! The way back to the release before.
 
 use crate::{
-    cluster::{get, kubectl, pods},
+    cluster::{get, kubectl, pods, rolled_out},
     helm::{chart, helm},
     installation::logged_in,
     stack,
@@ -44,9 +44,12 @@ fn an_older_binary_starts_on_a_newer_schema() {
     for (service, database) in DATABASES {
         let newer = ["--set", "podAnnotations.release=newer", "--reuse-values", "--wait", "--timeout", "3m"];
         helm(&[&["upgrade", service, &chart(service)], &newer[..]].concat());
+        // helm is content while the last pod of the release before is still there.
+        rolled_out(service);
         let schema = NewerSchema::new(database);
         let of_the_newer = pods(service);
         helm(&["rollback", service, "--wait", "--timeout", "3m"]);
+        rolled_out(service);
         let of_the_older = pods(service);
         assert!(!of_the_older.is_empty());
         for pod in &of_the_older {
