@@ -96,6 +96,15 @@ impl Counter {
     pub fn get(&self) -> u64 {
         self.counts.total(|count| count)
     }
+
+    /// The sample as Prometheus takes it, without labels.
+    pub(crate) fn metric(&self) -> proto::Metric {
+        let mut counter = proto::Counter::default();
+        counter.set_value(float(self.get()));
+        let mut metric = proto::Metric::default();
+        metric.set_counter(counter);
+        metric
+    }
 }
 
 impl Collector for Counter {
@@ -105,17 +114,6 @@ impl Collector for Counter {
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
         vec![family(&self.desc, proto::MetricType::COUNTER, self.metric())]
-    }
-}
-
-impl Counter {
-    /// The sample as Prometheus takes it, without labels.
-    pub(crate) fn metric(&self) -> proto::Metric {
-        let mut counter = proto::Counter::default();
-        counter.set_value(float(self.get()));
-        let mut metric = proto::Metric::default();
-        metric.set_counter(counter);
-        metric
     }
 }
 

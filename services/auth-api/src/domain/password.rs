@@ -32,8 +32,8 @@ pub struct Passwords {
     most_waiting: usize,
 }
 
-/// What one hash is worked out in; it grows to what the costliest hash so far took. Kept for the next one: the allocator would keep what it
-/// is given back as well, but for every thread and arena anew, and twenty logins would cost what sixteen at once may.
+/// What one hash is worked out in; it grows to what the costliest hash so far took. Kept for the next one: what is given back, the allocator
+/// keeps for each thread and arena that ever hashed, which adds up to many times what is in use.
 type Memory = Vec<Block>;
 
 /// The outcome of a check.
