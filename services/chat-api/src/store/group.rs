@@ -69,9 +69,16 @@ impl Store {
         self.within(self.heads.find_one(filter)).await
     }
 
-    /// Every head of the tenant's organization.
-    pub async fn list_heads(&self, tenant: Tenant) -> Result<Vec<HeadRecord>, StoreError> {
-        let filter = doc! { "org_id": tenant.org_id().to_string() };
+    /// The heads of these groups of the tenant's organization; without a list, of all.
+    pub async fn list_heads(
+        &self,
+        tenant: Tenant,
+        groups: Option<&[Uuid]>,
+    ) -> Result<Vec<HeadRecord>, StoreError> {
+        let mut filter = doc! { "org_id": tenant.org_id().to_string() };
+        if let Some(groups) = groups {
+            filter.insert("group_id", doc! { "$in": groups.iter().map(Uuid::to_string).collect::<Vec<_>>() });
+        }
         self.within(async { self.heads.find(filter).batch_size(1000).await?.try_collect().await }).await
     }
 

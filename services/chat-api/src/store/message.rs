@@ -1,11 +1,13 @@
 //! Rows of the `timeline` collection: messages, and the changes made to them, under two gapless numbers per group.
 
+use std::collections::HashMap;
+
 use futures_util::{TryStreamExt, future::try_join_all};
 use mongodb::{
     bson::{DateTime, Document, doc},
     error::ErrorKind,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{BUCKET_SIZE, GroupKey, Store, StoreError, bucket};
@@ -87,8 +89,10 @@ struct TipRow {
 }
 
 #[derive(Deserialize)]
-struct ReplyRow {
-    thread_root: String,
+struct ThreadRow {
+    #[serde(rename = "_id")]
+    id: String,
+    count: usize,
 }
 
 impl TimelineRecord {
@@ -186,7 +190,7 @@ impl Store {
             let mut filter = key.filter();
             filter.insert("seq_bucket", number);
             filter.insert("seq", doc! { "$gte": first, "$lte": last });
-            self.list(filter, doc! {})
+            self.list(filter)
         });
         let mut messages: Vec<TimelineRecord> = try_join_all(queries).await?.into_iter().flatten().collect();
         messages.sort_unstable_by_key(|message| message.seq);
@@ -201,7 +205,7 @@ impl Store {
             let mut filter = key.filter();
             filter.insert("change_bucket", number);
             filter.insert("change", doc! { "$gt": after, "$lt": (number + 1) * BUCKET_SIZE });
-            let mut page: Vec<TimelineRecord> = self.list(filter, doc! {}).await?;
+            let mut page = self.list(filter).await?;
             page.sort_unstable_by_key(|row| row.change);
             let is_full = page.last().is_some_and(|row| bucket(row.change + 1) != number);
             rows.append(&mut page);
@@ -233,45 +237,31 @@ impl Store {
         self.within(self.timeline.find_one(filter)).await
     }
 
-    /// For every reply to a message numbered `first` to `last`, the id of that message.
-    pub async fn list_thread_roots(
+    /// How many replies the messages numbered `first` to `last` have, by the id of the message; those without one are left out.
+    pub async fn count_replies(
         &self,
         key: &GroupKey,
         first: i64,
         last: i64,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<HashMap<String, usize>, StoreError> {
         if first > last {
-            return Ok(Vec::new());
+            return Ok(HashMap::new());
         }
-        let queries = (bucket(first)..=bucket(last)).map(|number| {
+        let queries = (bucket(first)..=bucket(last)).map(|number| async move {
             let mut filter = key.filter();
             filter.insert("thread_bucket", number);
-            self.list::<ReplyRow>(filter, doc! { "_id": 0, "thread_root": 1 })
+            let pipeline = [
+                doc! { "$match": filter },
+                doc! { "$group": { "_id": "$thread_root", "count": { "$sum": 1 } } },
+            ];
+            let threads = self.timeline.aggregate(pipeline).with_type::<ThreadRow>();
+            self.within(async { threads.await?.try_collect::<Vec<_>>().await }).await
         });
-        Ok(try_join_all(queries).await?.into_iter().flatten().map(|reply| reply.thread_root).collect())
+        Ok(try_join_all(queries).await?.into_iter().flatten().map(|it| (it.id, it.count)).collect())
     }
 
-    /// How many replies the message has.
-    pub async fn count_replies(&self, key: &GroupKey, root: ThreadRef) -> Result<usize, StoreError> {
-        let mut filter = key.filter();
-        filter.insert("thread_bucket", bucket(root.root_seq));
-        filter.insert("thread_root", root.root_id.to_string());
-        Ok(self.list::<ReplyRow>(filter, doc! { "_id": 0, "thread_root": 1 }).await?.len())
-    }
-
-    async fn list<T>(&self, filter: Document, projection: Document) -> Result<Vec<T>, StoreError>
-    where
-        T: DeserializeOwned + Send + Sync,
-    {
-        let timeline = self.timeline.clone_with_type::<T>();
-        self.within(async {
-            let mut find = timeline.find(filter).batch_size(1000);
-            if !projection.is_empty() {
-                find = find.projection(projection);
-            }
-            find.await?.try_collect().await
-        })
-        .await
+    async fn list(&self, filter: Document) -> Result<Vec<TimelineRecord>, StoreError> {
+        self.within(async { self.timeline.find(filter).batch_size(1000).await?.try_collect().await }).await
     }
 
     async fn find_bucket_tip(&self, key: &GroupKey, number: i64) -> Result<Option<Tip>, StoreError> {

@@ -166,6 +166,32 @@ async fn a_gap_in_the_feed_makes_every_organization_load_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_cannot_be_read_holds_no_other_organization_back() {
+    let app = TestApp::spawn().await;
+    let token = app.service_token("groups:read");
+    let (elsewhere, alice) = (Uuid::now_v7(), app.token(app.alice));
+    let count = async || {
+        let list = app.client.list_groups(&token, &format!("?org_id={elsewhere}")).await;
+        list.body["items"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!((count().await, app.client.list_groups(&alice, "").await.status), (0, StatusCode::OK));
+
+    app.auth_api.break_group(app.group_id);
+    app.auth_api.rename_group(app.org_id, app.group_id, "Renamed");
+    app.auth_api.create_group(elsewhere, &[]);
+
+    eventually("the other organization's change arrives", SOON, async || count().await == 1).await;
+    // Its own organization is read as a whole again, at its next use.
+    eventually("the name is new", SOON, async || {
+        app.client.get_group(&alice, app.group_id, "").await.body["name"] == "Renamed"
+    })
+    .await;
+    app.auth_api.create_group(elsewhere, &[]);
+    eventually("the feed goes on", SOON, async || count().await == 2).await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_least_recently_used_organization_makes_room() {
     let settings = vec![("DIRECTORY_MAX_ORGS", "2".to_owned())];
     let app = TestApp::spawn_with(TestAppOptions { settings, ..Default::default() }).await;

@@ -1,11 +1,11 @@
 //! The store alone, on a real database: what the rest relies on, on `FerretDB` and `MongoDB` alike.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use chat_api::{
     domain::group::Heads,
     store::{
-        BUCKET_SIZE, GroupKey, Store, StoreSettings,
+        BUCKET_SIZE, GroupKey, Store, StoreSettings, bucket,
         group::HeadRecord,
         message::{Inserted, NewMessage, TimelineRecord, Tip},
     },
@@ -128,7 +128,33 @@ async fn heads_move_forward_only() {
         store.update_head(&HeadRecord::new(&key, tip(number), None)).await.unwrap();
         assert_eq!(store.find_head(&key).await.unwrap().unwrap().tip(), tip(expected));
     }
-    assert_eq!(store.list_heads(tenant).await.unwrap().len(), 1);
+    let listed = async |groups: Option<&[Uuid]>| store.list_heads(tenant, groups).await.unwrap().len();
+    assert_eq!(listed(None).await, 1);
+    assert_eq!(listed(Some(&[Uuid::now_v7(), key.group_id()])).await, 1);
+    assert_eq!(listed(Some(&[Uuid::now_v7()])).await, 0);
+}
+
+#[tokio::test]
+async fn replies_are_counted_by_their_root() {
+    let (store, key) = (store().await, GroupKey::new(tenant(), Uuid::now_v7()));
+    let mut stored = rows(&key, tip(0), 300);
+    // The first message has 200 replies, the 130th one, the others none.
+    let threads = [(1, 200), (130, 1)].map(|(seq, count)| (stored[seq - 1].id.clone(), seq, count));
+    let mut replies = stored.iter_mut().skip(1);
+    for (root_id, seq, count) in &threads {
+        for reply in replies.by_ref().filter(|row| row.seq != 130).take(*count) {
+            reply.thread_root = Some(root_id.clone());
+            reply.thread_bucket = bucket(i64::try_from(*seq).unwrap());
+        }
+    }
+    store.insert_timeline(&stored).await.unwrap();
+
+    let [(first, ..), (second, ..)] = &threads;
+    let counted = async |from, to| store.count_replies(&key, from, to).await.unwrap();
+    assert_eq!(counted(1, 300).await, HashMap::from([(first.clone(), 200), (second.clone(), 1)]));
+    assert_eq!(counted(1, 1).await.get(first), Some(&200));
+    assert_eq!(counted(130, 130).await.get(second), Some(&1));
+    assert_eq!(counted(1, 0).await, HashMap::new());
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Reading messages. `seq` has no holes, so which numbers a page holds is known before it is read.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use common_auth::Principal;
 use uuid::Uuid;
@@ -8,10 +8,7 @@ use uuid::Uuid;
 use super::{Message, MessageError, within};
 use crate::{
     domain::group::{Groups, Heads},
-    store::{
-        GroupKey, Store,
-        message::{ThreadRef, Tip},
-    },
+    store::{GroupKey, Store, message::Tip},
 };
 
 /// Where a page lies.
@@ -114,20 +111,15 @@ impl MessageReader {
     }
 
     async fn page(&self, key: &GroupKey, first: i64, last: i64) -> Result<Vec<Message>, MessageError> {
-        let (rows, roots) = futures_util::future::try_join(
+        let (rows, replies) = futures_util::future::try_join(
             self.store.list_messages(key, first, last),
-            self.store.list_thread_roots(key, first, last),
+            self.store.count_replies(key, first, last),
         )
         .await?;
-        let mut replies: HashMap<Uuid, usize> = HashMap::new();
-        for root in roots.iter().filter_map(|root| Uuid::parse_str(root).ok()) {
-            *replies.entry(root).or_default() += 1;
-        }
         rows.into_iter()
             .map(|row| {
-                let mut message = Message::try_from(row)?;
-                message.reply_count = replies.get(&message.id).copied().unwrap_or_default();
-                Ok(message)
+                let reply_count = replies.get(&row.id).copied().unwrap_or_default();
+                Ok(Message { reply_count, ..Message::try_from(row)? })
             })
             .collect()
     }
@@ -137,11 +129,11 @@ impl MessageReader {
 pub(super) async fn with_replies(
     store: &Store,
     key: &GroupKey,
-    mut message: Message,
+    message: Message,
 ) -> Result<Message, MessageError> {
-    let thread = ThreadRef { root_id: message.id, root_seq: message.seq };
-    message.reply_count = store.count_replies(key, thread).await?;
-    Ok(message)
+    let replies = store.count_replies(key, message.seq, message.seq).await?;
+    let reply_count = replies.get(&message.id.to_string()).copied().unwrap_or_default();
+    Ok(Message { reply_count, ..message })
 }
 
 #[cfg(test)]

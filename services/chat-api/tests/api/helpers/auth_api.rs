@@ -36,6 +36,8 @@ struct World {
     forgotten: u64,
     /// Groups per page of the directory.
     page: usize,
+    /// A group that answers 500 where it is asked for by itself.
+    broken: Option<Uuid>,
     /// Nobody is kept waiting any more.
     is_closing: bool,
 }
@@ -123,6 +125,11 @@ impl AuthApi {
             }
         }
         self.note("group.updated", org_id, Some(group_id), None);
+    }
+
+    /// Fails from now on when this group is asked for by itself.
+    pub(crate) fn break_group(&self, group_id: Uuid) {
+        self.world().broken = Some(group_id);
     }
 
     pub(crate) fn delete_group(&self, org_id: Uuid, group_id: Uuid) {
@@ -364,6 +371,9 @@ async fn directory(
 async fn group(request: HttpRequest, auth_api: web::Data<AuthApi>, id: web::Path<Uuid>) -> HttpResponse {
     if !enter(&request, &auth_api, Some("groups:read")) {
         return HttpResponse::Unauthorized().finish();
+    }
+    if auth_api.world().broken == Some(*id) {
+        return HttpResponse::InternalServerError().finish();
     }
     match auth_api.group(*id) {
         Some(group) => HttpResponse::Ok().json(group),

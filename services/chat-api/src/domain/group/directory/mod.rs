@@ -1,13 +1,14 @@
 //! The groups and members of every organization in use, in memory: loaded on first use, kept current by one feed.
 
+mod feed;
 mod load_limit;
 mod org;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -23,7 +24,7 @@ use self::{
     org::{Org, Pending, Phase},
 };
 use super::roster::{Group, Roster};
-use crate::clients::auth_api::{AuthApi, AuthApiError, Change, ChangeType};
+use crate::clients::auth_api::{AuthApi, AuthApiError};
 
 /// An organization that could not be loaded is not tried again for this long.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -77,6 +78,8 @@ pub struct Directory {
     started: Instant,
     /// Milliseconds from `started` to the last answer of the feed.
     answered_at: AtomicU64,
+    /// Times in a row that the changes at `position` could not be applied in full.
+    failed_tries: AtomicU32,
     /// Loads outlive the request, and the worker thread, that started them.
     runtime: Handle,
 }
@@ -115,6 +118,7 @@ impl Directory {
             position: watch::Sender::new(None),
             started: Instant::now(),
             answered_at: AtomicU64::new(0),
+            failed_tries: AtomicU32::new(0),
             runtime: Handle::current(),
         }
     }
@@ -139,30 +143,6 @@ impl Directory {
         tokio::time::timeout(self.settings.wait, self.load_or_wait(tenant, caller))
             .await
             .unwrap_or(Err(DirectoryError::Unavailable))
-    }
-
-    /// Reads the feed once, applies what it brought, and says whether that was anything. The first time, and after a gap, it only
-    /// finds out where the feed stands.
-    ///
-    /// # Errors
-    /// When auth-api did not answer, or a changed group could not be read; the same changes come again then.
-    pub async fn follow_feed(&self) -> Result<bool, AuthApiError> {
-        let after = *self.position.borrow();
-        let wait = if after.is_some() { self.settings.poll } else { Duration::ZERO };
-        let page = match self.auth_api.list_changes(after, wait).await {
-            Err(error @ AuthApiError::CursorTooOld) => {
-                self.drop_all();
-                return Err(error);
-            }
-            outcome => outcome?,
-        };
-        if after.is_some() {
-            self.metrics.changes.inc_by(page.items.len() as u64);
-            self.apply_to_all(page.items).await?;
-        }
-        self.answered_at.store(millis(self.started.elapsed()), Ordering::Relaxed);
-        self.position.send_replace(Some(page.next));
-        Ok(after != Some(page.next))
     }
 
     /// Brings the age metric up to date.
@@ -244,69 +224,6 @@ impl Directory {
             self.apply(org_id, &mut roster, &changes).await?;
         }
         Ok(())
-    }
-
-    /// Hands each organization its changes, and those that name none to all.
-    async fn apply_to_all(&self, changes: Vec<Change>) -> Result<(), AuthApiError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        // Read after the changes came: an organization that is being loaded since before them is in.
-        let orgs = self.orgs.load_full();
-        let mut outcome = Ok(());
-        for (org_id, org) in orgs.iter() {
-            let own: Vec<Change> =
-                changes.iter().filter(|it| it.org_id.is_none_or(|id| id == *org_id)).cloned().collect();
-            if own.is_empty() {
-                continue;
-            }
-            let Some(current) = org.current(&own) else { continue };
-            let mut roster = Roster::clone(&current);
-            if let Err(error) = self.apply(*org_id, &mut roster, &own).await {
-                outcome = Err(error);
-            }
-            org.replace(roster);
-        }
-        outcome
-    }
-
-    /// Applies changes in order. What cannot be read now is left out and makes the whole an error, so that it comes again.
-    async fn apply(&self, org_id: Uuid, roster: &mut Roster, changes: &[Change]) -> Result<(), AuthApiError> {
-        let mut outcome = Ok(());
-        let mut read_anew = HashSet::new();
-        let as_of = roster.as_of();
-        for change in changes.iter().filter(|change| change.cursor > as_of) {
-            let (ChangeType::GroupCreated | ChangeType::GroupUpdated, Some(group_id)) =
-                (change.kind, change.group_id)
-            else {
-                roster.apply(change);
-                continue;
-            };
-            if !read_anew.insert(group_id) {
-                continue;
-            }
-            match self.auth_api.find_group(org_id, group_id).await {
-                Ok(Some(group)) => roster.put(group.into()),
-                Ok(None) => roster.remove(group_id),
-                Err(error) => outcome = Err(error),
-            }
-        }
-        if outcome.is_ok()
-            && let Some(last) = changes.last()
-        {
-            roster.set_as_of(last.cursor);
-        }
-        outcome
-    }
-
-    /// Forgets every organization: changes were missed, so each is loaded anew.
-    fn drop_all(&self) {
-        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.position.send_replace(None);
-        let orgs = self.orgs.load_full();
-        self.replace(HashMap::new());
-        orgs.values().for_each(|org| org.drop_out());
-        tracing::warn!("the feed of changes has a gap: every organization is loaded anew");
     }
 
     fn replace(&self, orgs: HashMap<Uuid, Arc<Org>>) {
