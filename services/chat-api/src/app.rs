@@ -30,7 +30,6 @@ use mongodb::error::ErrorKind;
 use prometheus::Registry;
 use reqwest::Url;
 use secrecy::ExposeSecret;
-use tokio::task::JoinSet;
 use tracing_actix_web::TracingLogger;
 
 use crate::{
@@ -40,7 +39,7 @@ use crate::{
         group::{Directory, DirectoryMetrics, DirectorySettings, Groups, Heads},
         message::{MessageReader, MessageWriter, WriterMetrics, WriterSettings},
     },
-    jobs::{self, watch_database::DatabaseHealth},
+    jobs::{Jobs, watch_database::DatabaseHealth},
     routes,
     store::{Store, StoreSettings},
     telemetry::{self, HttpMetrics, RequestSpan},
@@ -186,14 +185,7 @@ impl App {
     /// When a listener fails.
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let tokens = self.authenticator.start();
-        let mut jobs = JoinSet::new();
-        jobs.spawn(jobs::follow_changes::run(Arc::clone(&self.state.directory)));
-        jobs.spawn(jobs::save_heads::run(Arc::clone(&self.heads)));
-        jobs.spawn(jobs::watch_database::run(
-            self.store.clone(),
-            Arc::clone(&self.heads),
-            Arc::clone(&self.state.database),
-        ));
+        let jobs = Jobs::start(&self.state.directory, &self.heads, &self.store, &self.state.database);
         let (main_handle, admin_handle) = (self.main.handle(), self.admin.handle());
         let admin = tokio::spawn(self.admin);
         let mut main = tokio::spawn(self.main);
@@ -208,7 +200,8 @@ impl App {
                 main.await
             }
         };
-        drop((tokens, jobs));
+        drop(tokens);
+        jobs.stop().await;
         match tokio::time::timeout(LAST_SAVE_LIMIT, self.heads.save_all()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the last heads were not stored"),
