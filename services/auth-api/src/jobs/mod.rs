@@ -5,38 +5,70 @@ pub mod follow_notifications;
 pub mod rotate_keys;
 pub mod sweep_ended;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::{domain::Identity, routes::health::Health};
 
+const PAUSE_AFTER_PANIC: Duration = Duration::from_secs(1);
+
 /// The jobs of a running service.
+#[derive(Default)]
 pub struct Jobs {
-    stop: CancellationToken,
     running: JoinSet<()>,
 }
 
 impl Jobs {
     /// Starts all of them.
     pub fn start(identity: &Arc<Identity>, health: &Arc<Health>) -> Self {
-        let mut jobs = Self { stop: CancellationToken::new(), running: JoinSet::new() };
-        jobs.spawn(rotate_keys::run(Arc::clone(identity), Arc::clone(health)));
-        jobs.spawn(follow_notifications::run(Arc::clone(identity)));
-        jobs.spawn(flush_client_usage::run(Arc::clone(identity)));
-        jobs.spawn(sweep_ended::run(Arc::clone(identity)));
+        let mut jobs = Self::default();
+        let keys = (Arc::clone(identity), Arc::clone(health));
+        jobs.spawn(&keys, |(identity, health)| rotate_keys::run(identity, health));
+        jobs.spawn(identity, follow_notifications::run);
+        jobs.spawn(identity, flush_client_usage::run);
+        jobs.spawn(identity, sweep_ended::run);
         jobs
     }
 
-    fn spawn(&mut self, job: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.running.spawn(async move { stop.run_until_cancelled(job).await.unwrap_or_default() });
+    /// A job that panics starts over: one that silently stands still would be worse.
+    fn spawn<S, F>(&mut self, state: &S, job: impl Fn(S) -> F + Send + 'static)
+    where
+        S: Clone + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let state = state.clone();
+        self.running.spawn(async move {
+            while AssertUnwindSafe(job(state.clone())).catch_unwind().await.is_err() {
+                tracing::error!("a background job panicked and starts over");
+                tokio::time::sleep(PAUSE_AFTER_PANIC).await;
+            }
+        });
     }
 
     /// Stops all of them and waits until they are gone.
     pub async fn stop(mut self) {
-        self.stop.cancel();
-        while self.running.join_next().await.is_some() {}
+        self.running.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_panics_starts_over() {
+        let starts = Arc::new(AtomicUsize::new(0));
+        let mut jobs = Jobs::default();
+
+        jobs.spawn(&starts, async |starts| {
+            assert!(starts.fetch_add(1, Ordering::Relaxed) > 0, "it fails once");
+        });
+
+        assert!(jobs.running.join_next().await.unwrap().is_ok());
+        assert_eq!(starts.load(Ordering::Relaxed), 2);
     }
 }
