@@ -20,6 +20,9 @@ POSTGRES_MAX_CONNECTIONS: {{ .Values.database.maxConnections | quote }}
 ACCESS_TOKEN_TTL_SECONDS: {{ .Values.accessTokenTtlSeconds | quote }}
 JWKS_PREPUBLISH_SECONDS: {{ .Values.jwksPrepublishSeconds | quote }}
 CLIENT_SECRETS_DIR: /var/run/client-secrets
+{{- with .Values.trustedProxies }}
+TRUSTED_PROXIES: {{ join "," . | quote }}
+{{- end }}
 {{- end }}
 
 {{- define "auth-api.keySecret" -}}

@@ -27,6 +27,7 @@ use crate::{
         Identity, SetupError, discovery,
         jwks::{Document, OwnKeys},
         key_rotation,
+        network::TrustedProxies,
         revocation::OwnRevocations,
     },
     jobs::{Jobs, flush_client_usage},
@@ -56,6 +57,7 @@ struct State {
     registry: Data<Registry>,
     http_metrics: Data<HttpMetrics>,
     origins: Origins,
+    proxies: Data<TrustedProxies>,
 }
 
 /// Why the service does not start, or not go on.
@@ -93,6 +95,7 @@ impl App {
             http_metrics: Data::new(HttpMetrics::register(&registry)?),
             registry: Data::new(registry),
             origins: config.allowed_origins.clone(),
+            proxies: Data::new(config.trusted_proxies.clone()),
         };
         Ok(Self {
             main: listen("HOST and PORT", config.host, config.port)?,
@@ -165,6 +168,7 @@ fn serve_main(state: State, listener: TcpListener) -> std::io::Result<Server> {
             .app_data(Data::from(Arc::clone(&state.health)))
             .app_data(state.authenticator.clone())
             .app_data(state.cookie.clone())
+            .app_data(state.proxies.clone())
             .app_data(state.metadata.clone())
             .app_data(state.contract.clone())
             .app_data(state.http_metrics.clone())

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::{
-    domain::{client_secrets::MountedSecrets, key_encryption::KeyEncryptionKeys},
+    domain::{client_secrets::MountedSecrets, key_encryption::KeyEncryptionKeys, network::TrustedProxies},
     telemetry::LogFormat,
 };
 
@@ -47,6 +47,9 @@ pub struct Config {
     /// Origins that browsers may call from, separated by commas; none where it is empty.
     #[arg(long, env, default_value = "", value_parser = parse_origins)]
     pub allowed_origins: Origins,
+    /// Addresses or networks of proxies whose `X-Forwarded-For` is believed, separated by commas; none where it is empty.
+    #[arg(long, env, default_value = "")]
+    pub trusted_proxies: TrustedProxies,
     /// `json` or `pretty`.
     #[arg(long, env, value_enum, default_value = "json")]
     pub log_format: LogFormat,
@@ -279,6 +282,7 @@ mod tests {
             ("ACCESS_TOKEN_TTL_SECONDS", "900s", "10 to 86400"),
             ("LOG_FORMAT", "xml", "json"),
             ("ALLOWED_ORIGINS", "https://a.example/path", "origin"),
+            ("TRUSTED_PROXIES", "10.0.0.0/40", "networks"),
             ("JWKS_PREPUBLISH_SECONDS", "86399999", "0 to 86400"),
             ("POSTGRES_MAX_CONNECTIONS", "1", "2..=500"),
         ] {

@@ -16,9 +16,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::{
-    StoreError, feed::FeedError, grant::GrantError, group::GroupError, introspection::RevokeError,
-    jwks::KeyError, login::LoginError, organization::RemoveMemberError, password::PasswordError,
-    refresh::RefreshError,
+    StoreError, client_authentication::ClientError, failure::Limited, feed::FeedError, grant::GrantError,
+    group::GroupError, introspection::RevokeError, jwks::KeyError, login::LoginError,
+    organization::RemoveMemberError, password::PasswordError, refresh::RefreshError,
 };
 
 /// When a caller may come again after a 503 or 429.
@@ -72,6 +72,9 @@ pub enum ApiError {
     /// 429 `rate_limited`
     #[error("Too many logins at once")]
     Busy,
+    /// 429 `rate_limited`, with the time to wait.
+    #[error("Too many logins have failed; wait before the next one")]
+    TooManyFailures(Duration),
     /// 503 `dependency_unavailable`
     #[error("The service is temporarily unavailable")]
     Unavailable,
@@ -110,6 +113,9 @@ pub enum OAuthError {
     /// 401 `invalid_token` or 400 `invalid_request`: a bearer token, where one is accepted, is not good.
     #[error(transparent)]
     Bearer(AuthError),
+    /// 429 `rate_limited`, with the time to wait; RFC 6749 has no code for it.
+    #[error("Too many authentications of this client have failed; wait before the next one")]
+    TooManyFailures(Duration),
     /// 405 `invalid_request`
     #[error("Only POST is allowed")]
     MethodNotAllowed,
@@ -160,7 +166,7 @@ impl ApiError {
             Self::CursorExpired => "cursor_expired",
             Self::TooLarge => "payload_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
-            Self::Busy => "rate_limited",
+            Self::Busy | Self::TooManyFailures(_) => "rate_limited",
             Self::Unavailable => "dependency_unavailable",
             Self::Internal => "internal_error",
         }
@@ -180,7 +186,7 @@ impl ResponseError for ApiError {
             Self::CursorExpired => StatusCode::GONE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy | Self::TooManyFailures(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -197,6 +203,7 @@ impl ResponseError for ApiError {
                 problem = problem.with("organizations", json!(orgs));
             }
             Self::Busy | Self::Unavailable => problem = problem.retry_after(RETRY_AFTER),
+            Self::TooManyFailures(wait) => problem = problem.retry_after(whole_seconds(*wait)),
             _ => {}
         }
         let mut response = problem.into_response();
@@ -229,6 +236,7 @@ impl OAuthError {
             Self::Bearer(AuthError::TokenExpired) => "invalid_token",
             Self::Bearer(AuthError::Unavailable) | Self::Unavailable => "temporarily_unavailable",
             Self::Bearer(error) => error.code(),
+            Self::TooManyFailures(_) => "rate_limited",
             Self::Internal => "server_error",
         }
     }
@@ -240,6 +248,7 @@ impl ResponseError for OAuthError {
             Self::InvalidClient => StatusCode::UNAUTHORIZED,
             Self::Bearer(error) => error.status_code(),
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooManyFailures(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -260,6 +269,9 @@ impl ResponseError for OAuthError {
             }
             Self::Unavailable => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER.as_secs()));
+            }
+            Self::TooManyFailures(wait) => {
+                response.insert_header((header::RETRY_AFTER, whole_seconds(*wait).as_secs()));
             }
             Self::Bearer(error) => {
                 // Its challenge and its time to come again hold here too; the body has this endpoint's form.
@@ -307,6 +319,7 @@ impl From<LoginError> for ApiError {
     fn from(error: LoginError) -> Self {
         match error {
             LoginError::InvalidCredentials => Self::InvalidCredentials,
+            LoginError::Limited(Limited(wait)) => Self::TooManyFailures(wait),
             LoginError::OrgRequired(orgs) => {
                 Self::OrgRequired(orgs.into_iter().map(|org| (org.org_id, org.org_name)).collect())
             }
@@ -344,8 +357,19 @@ impl From<GrantError> for OAuthError {
             GrantError::InvalidScope => Self::InvalidScope,
             GrantError::InvalidTarget => Self::InvalidTarget,
             GrantError::InvalidGrant => Self::InvalidGrant,
+            GrantError::Limited(Limited(wait)) => Self::TooManyFailures(wait),
             GrantError::Key(error) => error.into(),
             GrantError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ClientError> for OAuthError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Refused => Self::InvalidClient,
+            ClientError::Limited(Limited(wait)) => Self::TooManyFailures(wait),
+            ClientError::Store(error) => error.into(),
         }
     }
 }
@@ -396,6 +420,11 @@ impl From<FeedError> for ApiError {
             FeedError::Store(error) => error.into(),
         }
     }
+}
+
+/// At least one, so that whoever waits for so long does not come too early.
+fn whole_seconds(wait: Duration) -> Duration {
+    Duration::from_secs(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1))
 }
 
 /// Logs what happened, since the caller is only told that something did.

@@ -50,7 +50,8 @@ async fn a_wrong_password_and_an_unknown_address_look_alike() {
     let mut wrong = stack.settings.bob.clone();
     wrong.password = "not this one".to_owned();
     let mut unknown = wrong.clone();
-    unknown.email = "nobody@example.com".to_owned();
+    // Another one each time: failures are counted by address, for an hour.
+    unknown.email = format!("nobody-{}@example.com", uuid::Uuid::now_v7());
     let wrong = stack.auth.try_login(&wrong).await.unwrap().expect(401).unwrap();
     let unknown = stack.auth.try_login(&unknown).await.unwrap().expect(401).unwrap();
     assert_eq!(wrong.body["detail"], unknown.body["detail"]);

@@ -1,5 +1,7 @@
 //! The record of what was done by whom: never a password, token or address of a person.
 
+use std::net::IpAddr;
+
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -8,7 +10,7 @@ use crate::store::{self, Executor, StoreError, audit::AuditRecord};
 /// Where a request came from.
 #[derive(Clone, Debug, Default)]
 pub struct Circumstances {
-    pub ip: Option<String>,
+    pub ip: Option<IpAddr>,
     pub user_agent: Option<String>,
     pub request_id: Option<String>,
 }
@@ -86,7 +88,7 @@ pub async fn record(
         client_id: event.client_id,
         org_id: event.org_id,
         target: event.target,
-        ip: circumstances.ip.clone(),
+        ip: circumstances.ip.map(|ip| ip.to_string()),
         user_agent: user_agent.map(|agent| agent.chars().take(MAX_USER_AGENT_CHARS).collect()),
         request_id: circumstances.request_id.clone(),
     };

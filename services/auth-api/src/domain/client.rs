@@ -23,6 +23,9 @@ use crate::store::{self, Database, StoreError};
 const CACHED_CLIENTS: usize = 10_000;
 /// NOTIFY tells of changes; this bounds what a lost notice costs.
 const CACHE_LIFE: Duration = Duration::from_mins(1);
+/// Ids that no client has, kept in memory, and for how long.
+const CACHED_STRANGERS: usize = 1000;
+const STRANGER_LIFE: Duration = Duration::from_secs(5);
 /// While the database is down, a client is believed for so long.
 const STALE_LIFE: Duration = Duration::from_hours(1);
 /// RFC 6749, appendix A.1, and short enough for a log line.
@@ -74,26 +77,22 @@ pub enum InvalidClientId {
     Uuid,
 }
 
-/// Why a client is not let in.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// Unknown, disabled, or with a wrong secret: it looks the same from outside.
-    #[error("client authentication failed")]
-    Refused,
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 /// The clients in memory.
 pub struct Clients {
     cache: Cache<String, Arc<Client>>,
+    /// Ids that no client had, and when.
+    strangers: Cache<String, Instant>,
     /// Counts what was forgotten: something read before that is not kept.
     forgotten: AtomicU64,
 }
 
 impl Default for Clients {
     fn default() -> Self {
-        Self { cache: Cache::new(CACHED_CLIENTS), forgotten: AtomicU64::new(0) }
+        Self {
+            cache: Cache::new(CACHED_CLIENTS),
+            strangers: Cache::new(CACHED_STRANGERS),
+            forgotten: AtomicU64::new(0),
+        }
     }
 }
 
@@ -148,19 +147,20 @@ impl Client {
 }
 
 impl Clients {
-    /// The client that these credentials prove. A public client proves nothing and gives no secret.
-    pub async fn authenticate(
+    /// The client that these credentials prove; none where it is unknown, disabled, or the secret wrong. A public client proves nothing
+    /// and gives no secret.
+    pub async fn find_proven(
         &self,
         db: &Database,
         credentials: &ClientCredentials,
         now: OffsetDateTime,
-    ) -> Result<Arc<Client>, ClientError> {
-        let client = self.find(db, &credentials.client_id).await?.ok_or(ClientError::Refused)?;
-        let is_proven = match &credentials.secret {
+    ) -> Result<Option<Arc<Client>>, StoreError> {
+        let client = self.find(db, &credentials.client_id).await?;
+        let is_proven = |client: &Arc<Client>| match &credentials.secret {
             Some(secret) => client.has_secret(secret, now),
             None => client.is_public,
         };
-        if client.is_disabled || !is_proven { Err(ClientError::Refused) } else { Ok(client) }
+        Ok(client.filter(|client| is_proven(client) && !client.is_disabled))
     }
 
     /// The client with this id, from memory or from the database.
@@ -171,7 +171,8 @@ impl Clients {
         {
             return Ok(known);
         }
-        if client_id.parse::<ClientId>().is_err() {
+        let is_stranger = || self.strangers.get(client_id).is_some_and(|at| at.elapsed() < STRANGER_LIFE);
+        if client_id.parse::<ClientId>().is_err() || is_stranger() {
             return Ok(None);
         }
         let forgotten = self.forgotten.load(Ordering::Acquire);
@@ -187,7 +188,11 @@ impl Clients {
                 Ok(Some(client))
             }
             Ok(None) => {
-                self.forget(client_id);
+                if known.is_some() {
+                    self.forget(client_id);
+                } else if self.forgotten.load(Ordering::Acquire) == forgotten {
+                    self.strangers.insert(client_id.to_owned(), Instant::now());
+                }
                 Ok(None)
             }
             Err(error)
@@ -204,12 +209,14 @@ impl Clients {
     pub fn forget(&self, client_id: &str) {
         self.forgotten.fetch_add(1, Ordering::AcqRel);
         self.cache.remove(client_id);
+        self.strangers.remove(client_id);
     }
 
     /// Forgets all of them: notices may have been missed.
     pub fn forget_all(&self) {
         self.forgotten.fetch_add(1, Ordering::AcqRel);
         self.cache.clear();
+        self.strangers.clear();
     }
 
     /// Writes down which clients were used, in one statement for all of them.

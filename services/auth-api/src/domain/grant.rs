@@ -9,8 +9,11 @@ use time::OffsetDateTime;
 use super::{
     Identity,
     audit::Circumstances,
-    client::{Client, ClientCredentials, ClientError},
+    client::ClientCredentials,
+    client_authentication::{ClientError, authenticate},
+    failure::Limited,
     jwks::KeyError,
+    network::Network,
     refresh::{self, RefreshError, Refreshed},
     token::{self, AccessToken},
 };
@@ -46,6 +49,8 @@ pub enum GrantError {
     /// Unknown, expired, revoked, used before or somebody else's: it looks the same from outside.
     #[error("the refresh token is not valid")]
     InvalidGrant,
+    #[error(transparent)]
+    Limited(#[from] Limited),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -86,6 +91,7 @@ impl From<ClientError> for GrantError {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Refused => Self::InvalidClient,
+            ClientError::Limited(limited) => Self::Limited(limited),
             ClientError::Store(error) => Self::Store(error),
         }
     }
@@ -107,10 +113,11 @@ impl From<RefreshError> for GrantError {
 pub async fn client_credentials(
     identity: &Identity,
     credentials: &ClientCredentials,
+    network: Network,
     wishes: &Wishes,
     now: OffsetDateTime,
 ) -> Result<AccessToken, GrantError> {
-    let client = identity.clients.authenticate(&identity.db, credentials, now).await?;
+    let client = authenticate(identity, credentials, network, now).await?;
     if client.is_public || !client.may_use(CLIENT_CREDENTIALS) {
         return Err(GrantError::UnauthorizedClient);
     }
@@ -132,8 +139,7 @@ pub async fn refresh_token(
     circumstances: &Circumstances,
     now: OffsetDateTime,
 ) -> Result<Refreshed, GrantError> {
-    let client: std::sync::Arc<Client> =
-        identity.clients.authenticate(&identity.db, credentials, now).await?;
+    let client = authenticate(identity, credentials, Network::of(circumstances.ip), now).await?;
     if !client.may_use(REFRESH_TOKEN) {
         return Err(GrantError::UnauthorizedClient);
     }

@@ -9,9 +9,12 @@ use uuid::Uuid;
 use super::{
     Identity,
     audit::{self, Circumstances, Event},
+    failure::Limited,
     feed,
     jwks::KeyError,
     key_encryption::OpenError,
+    login_attempt::{AttemptError, LoginAttempt},
+    network::Network,
     password::{PasswordError, Verdict},
     revocation::Revocation,
     role::Role,
@@ -52,6 +55,9 @@ pub enum LoginError {
     /// An unknown user, a wrong password or a disabled user: it looks and lasts the same from outside.
     #[error("Invalid email or password")]
     InvalidCredentials,
+    /// Too many logins failed before: it looks the same whoever it was about.
+    #[error(transparent)]
+    Limited(#[from] Limited),
     /// The user belongs to several organizations and did not say which.
     #[error("The user belongs to several organizations; name one as org_id")]
     OrgRequired(Vec<MembershipRecord>),
@@ -67,6 +73,15 @@ pub enum LoginError {
     Secret(#[from] OpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<AttemptError> for LoginError {
+    fn from(error: AttemptError) -> Self {
+        match error {
+            AttemptError::Limited(limited) => Self::Limited(limited),
+            AttemptError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// Checks the password, then which organization and app are meant, and starts a family of tokens and a session.
@@ -110,31 +125,52 @@ async fn check_password(
     login: &Login,
     circumstances: &Circumstances,
 ) -> Result<UserRecord, LoginError> {
+    let attempt = LoginAttempt::begin(identity, &login.email, Network::of(circumstances.ip)).await?;
     // No connection is held while the password is hashed.
     let user = match login.email.parse::<Email>() {
         Ok(email) => store::user::find_by_email(&identity.db.connection().await?, email.as_str()).await?,
         Err(_) => None,
     };
     let hash = user.as_ref().filter(|user| !user.is_disabled).and_then(|user| user.password_hash.clone());
-    let verdict = identity.passwords.verify(login.password.clone(), hash.clone()).await?;
-    let now = OffsetDateTime::now_utc();
+    let turn = identity.passwords.turn().await?;
+    attempt.check()?;
+    let verdict = turn.verify(login.password.clone(), hash.clone()).await?;
     match (verdict, user) {
-        (Verdict::Right, Some(user)) => Ok(user),
+        (Verdict::Right, Some(user)) => {
+            attempt.succeed().await?;
+            Ok(user)
+        }
         (Verdict::RightButOld(new), Some(user)) => {
+            attempt.succeed().await?;
             let connection = identity.db.connection().await?;
-            let old = hash.unwrap_or_default();
+            let (old, now) = (hash.unwrap_or_default(), OffsetDateTime::now_utc());
             store::user::update_password_hash(&connection, user.id, &old, &new, now).await?;
             Ok(user)
         }
         (_, user) => {
-            let mut event = Event::new("login").client(FIRST_PARTY).refused();
-            if let Some(user) = user {
-                event = event.target(user.id);
-            }
-            audit::record(&identity.db.connection().await?, event, circumstances, now).await?;
+            note_failure(identity, attempt, user, circumstances).await?;
             Err(LoginError::InvalidCredentials)
         }
     }
+}
+
+async fn note_failure(
+    identity: &Identity,
+    attempt: LoginAttempt<'_>,
+    user: Option<UserRecord>,
+    circumstances: &Circumstances,
+) -> Result<(), StoreError> {
+    let is_limited = attempt.fail().await?;
+    let (connection, now) = (identity.db.connection().await?, OffsetDateTime::now_utc());
+    // Whoever has to wait is written down once here, not with each attempt that comes too early.
+    for name in ["login"].into_iter().chain(is_limited.then_some("login_limited")) {
+        let mut event = Event::new(name).client(FIRST_PARTY).refused();
+        if let Some(user) = &user {
+            event = event.target(user.id);
+        }
+        audit::record(&connection, event, circumstances, now).await?;
+    }
+    Ok(())
 }
 
 async fn choose_org(

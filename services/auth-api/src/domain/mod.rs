@@ -3,8 +3,10 @@
 pub mod audit;
 pub mod change;
 pub mod client;
+pub mod client_authentication;
 pub mod client_secrets;
 pub mod discovery;
+pub mod failure;
 pub mod feed;
 pub mod grant;
 pub mod group;
@@ -13,6 +15,8 @@ pub mod jwks;
 pub mod key_encryption;
 pub mod key_rotation;
 pub mod login;
+pub mod login_attempt;
+pub mod network;
 pub mod organization;
 pub mod password;
 pub mod refresh;
@@ -39,6 +43,7 @@ pub struct Identity {
     pub secrets: key_encryption::KeyEncryptionKeys,
     pub passwords: password::Passwords,
     pub clients: client::Clients,
+    pub failures: failure::Failures,
     pub feeds: feed::FeedWatch,
     pub metrics: grant::GrantMetrics,
     pub settings: Settings,
@@ -111,6 +116,7 @@ impl Identity {
             secrets: config.key_encryption_keys.clone(),
             passwords: password::Passwords::new(cores.min(password::MOST_THREADS))?,
             clients: client::Clients::default(),
+            failures: failure::Failures::register(registry)?,
             feeds: feed::FeedWatch::default(),
             metrics: grant::GrantMetrics::register(registry)?,
             settings: Settings::new(config),

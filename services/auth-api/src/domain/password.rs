@@ -10,7 +10,7 @@ use argon2::{
     password_hash::phc::{self, Output, ParamsString, PasswordHash, Salt},
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// OWASP's floor: 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19_456;
@@ -30,6 +30,12 @@ pub struct Passwords {
     memory: Arc<Mutex<Vec<Memory>>>,
     waiting: AtomicUsize,
     most_waiting: usize,
+}
+
+/// A thread to hash on.
+pub struct Turn<'a> {
+    passwords: &'a Passwords,
+    permit: OwnedSemaphorePermit,
 }
 
 /// What one hash is worked out in; it grows to what the costliest hash so far took. Kept for the next one: what is given back, the allocator
@@ -90,15 +96,32 @@ impl Passwords {
         })
     }
 
+    /// A thread of ours, as soon as one is free.
+    pub async fn turn(&self) -> Result<Turn<'_>, PasswordError> {
+        let place = Place::take(&self.waiting, self.most_waiting)?;
+        let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| PasswordError::Failed)?;
+        drop(place);
+        Ok(Turn { passwords: self, permit })
+    }
+
+    /// The PHC string of a new password.
+    pub async fn hash(&self, password: SecretString) -> Result<String, PasswordError> {
+        let params = self.params.clone();
+        let turn = self.turn().await?;
+        turn.run(move |memory| hash_now(&params, password.expose_secret().as_bytes(), memory)).await
+    }
+}
+
+impl Turn<'_> {
     /// Checks a password against a PHC string; without one it does the same work and says [`Verdict::Wrong`].
     pub async fn verify(
-        &self,
+        self,
         password: SecretString,
         hash: Option<String>,
     ) -> Result<Verdict, PasswordError> {
         let is_known = hash.is_some();
-        let hash = hash.unwrap_or_else(|| self.dummy.clone());
-        let params = self.params.clone();
+        let hash = hash.unwrap_or_else(|| self.passwords.dummy.clone());
+        let params = self.passwords.params.clone();
         self.run(move |memory| {
             let password = password.expose_secret().as_bytes();
             let parsed = PasswordHash::new(&hash)?;
@@ -112,22 +135,12 @@ impl Passwords {
         .await
     }
 
-    /// The PHC string of a new password.
-    pub async fn hash(&self, password: SecretString) -> Result<String, PasswordError> {
-        let params = self.params.clone();
-        self.run(move |memory| hash_now(&params, password.expose_secret().as_bytes(), memory)).await
-    }
-
-    /// Runs `work` on a thread of its own, as soon as one of ours is free.
     async fn run<T: Send + 'static>(
-        &self,
+        self,
         work: impl FnOnce(&mut Memory) -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let place = Place::take(&self.waiting, self.most_waiting)?;
-        let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| PasswordError::Failed)?;
-        drop(place);
         // The permit goes along: a caller who hangs up does not free the thread before its time.
-        let pool = Arc::clone(&self.memory);
+        let (pool, permit) = (Arc::clone(&self.passwords.memory), self.permit);
         let job = tokio::task::spawn_blocking(move || {
             let pooled = || pool.lock().unwrap_or_else(PoisonError::into_inner);
             // As many come to be as there are permits.
@@ -210,6 +223,14 @@ fn is_current(hash: &PasswordHash) -> bool {
 mod tests {
     use super::*;
 
+    async fn verify(
+        passwords: &Passwords,
+        password: &str,
+        hash: Option<String>,
+    ) -> Result<Verdict, PasswordError> {
+        passwords.turn().await?.verify(secret(password), hash).await
+    }
+
     fn secret(text: &str) -> SecretString {
         SecretString::from(text)
     }
@@ -219,19 +240,10 @@ mod tests {
         let passwords = Passwords::new(1).unwrap();
         let hash = passwords.hash(secret("SecurePass123!")).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert_eq!(
-            passwords.verify(secret("SecurePass123!"), Some(hash.clone())).await.unwrap(),
-            Verdict::Right
-        );
-        assert_eq!(
-            passwords.verify(secret("SecurePass123"), Some(hash.clone())).await.unwrap(),
-            Verdict::Wrong
-        );
-        assert_eq!(passwords.verify(secret(""), Some(hash)).await.unwrap(), Verdict::Wrong);
-        assert_eq!(
-            passwords.verify(secret("no password has this hash"), None).await.unwrap(),
-            Verdict::Wrong
-        );
+        assert_eq!(verify(&passwords, "SecurePass123!", Some(hash.clone())).await.unwrap(), Verdict::Right);
+        assert_eq!(verify(&passwords, "SecurePass123", Some(hash.clone())).await.unwrap(), Verdict::Wrong);
+        assert_eq!(verify(&passwords, "", Some(hash)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(verify(&passwords, "no password has this hash", None).await.unwrap(), Verdict::Wrong);
     }
 
     #[tokio::test]
@@ -239,10 +251,10 @@ mod tests {
         let old = Params::new(8192, 1, 1, None).unwrap();
         let hash = hash_now(&old, b"p", &mut Memory::new()).unwrap();
         let passwords = Passwords::new(1).unwrap();
-        let Verdict::RightButOld(new) = passwords.verify(secret("p"), Some(hash)).await.unwrap() else {
+        let Verdict::RightButOld(new) = verify(&passwords, "p", Some(hash)).await.unwrap() else {
             panic!("the hash should be made anew");
         };
-        assert_eq!(passwords.verify(secret("p"), Some(new)).await.unwrap(), Verdict::Right);
+        assert_eq!(verify(&passwords, "p", Some(new)).await.unwrap(), Verdict::Right);
     }
 
     #[tokio::test]
@@ -255,8 +267,8 @@ mod tests {
             let params = Params::new(memory, 1, 1, None).unwrap();
             let library = Argon2::new(algorithm, Version::V0x13, params);
             let hash = library.hash_password_with_salt(b"p", b"0123456789abcdef").unwrap().to_string();
-            assert_eq!(passwords.verify(secret("q"), Some(hash.clone())).await.unwrap(), Verdict::Wrong);
-            let right = passwords.verify(secret("p"), Some(hash)).await.unwrap();
+            assert_eq!(verify(&passwords, "q", Some(hash.clone())).await.unwrap(), Verdict::Wrong);
+            let right = verify(&passwords, "p", Some(hash)).await.unwrap();
             assert!(matches!(right, Verdict::RightButOld(_)), "{right:?}");
         }
         let ours = passwords.hash(secret("p")).await.unwrap();
@@ -269,7 +281,7 @@ mod tests {
         let passwords = Arc::new(Passwords::new(2).unwrap());
         let attempts = (0..24).map(|_| {
             let passwords = Arc::clone(&passwords);
-            async move { passwords.verify(secret("p"), None).await }
+            async move { verify(&passwords, "p", None).await }
         });
         let outcomes = futures_util::future::join_all(attempts).await;
         assert!(outcomes.iter().all(|outcome| *outcome == Ok(Verdict::Wrong)), "{outcomes:?}");
@@ -284,7 +296,7 @@ mod tests {
         let passwords = Arc::new(Passwords::new(1).unwrap());
         let attempts = (0..WAITING_PER_THREAD + 8).map(|_| {
             let passwords = Arc::clone(&passwords);
-            async move { passwords.verify(secret("p"), None).await }
+            async move { verify(&passwords, "p", None).await }
         });
         let outcomes = futures_util::future::join_all(attempts).await;
         let refused = outcomes.iter().filter(|outcome| **outcome == Err(PasswordError::Busy)).count();

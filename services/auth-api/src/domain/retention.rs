@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::Identity;
+use super::{Identity, login_attempt::KNOWN_LIFE};
 use crate::store::{self, StoreError, feed::Feed};
 
 /// A cursor of a feed can be read on from for so long.
@@ -28,6 +28,8 @@ async fn sweep_batch(identity: &Identity, now: OffsetDateTime) -> Result<u64, St
     let connection = identity.db.connection().await?;
     let mut most = store::session::delete_ended(&connection, now, BATCH).await?;
     most = most.max(store::family::delete_ended(&connection, now, BATCH).await?);
+    most = most.max(store::failure::delete_ended(&connection, BATCH).await?);
+    most = most.max(store::failure::delete_unseen(&connection, KNOWN_LIFE, BATCH).await?);
     for feed in [Feed::Revocations, Feed::Changes] {
         most = most.max(store::feed::delete_old(&connection, feed, now - FEED_MEMORY, BATCH).await?);
     }

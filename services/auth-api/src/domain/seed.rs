@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Identity,
     change::{Change, ChangeKind},
-    client::{self, ClientCredentials, ClientError},
+    client::{self, ClientCredentials},
     feed,
     grant::CLIENT_CREDENTIALS,
     group::{self, GroupError, GroupRole},
@@ -370,11 +370,7 @@ async fn is_live(
     now: OffsetDateTime,
 ) -> Result<bool, StoreError> {
     let credentials = ClientCredentials { client_id: client_id.to_owned(), secret: Some(secret.clone()) };
-    match identity.clients.authenticate(&identity.db, &credentials, now).await {
-        Ok(_) => Ok(true),
-        Err(ClientError::Refused) => Ok(false),
-        Err(ClientError::Store(error)) => Err(error),
-    }
+    Ok(identity.clients.find_proven(&identity.db, &credentials, now).await?.is_some())
 }
 
 /// The operator who seeds may work for every organization.

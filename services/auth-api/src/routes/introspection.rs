@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use super::request::{Form, client_credentials};
+use super::request::{Form, client_credentials, network};
 use crate::{
     domain::{
         Identity,
-        client::ClientError,
+        client_authentication::authenticate,
         introspection::{self, Active, Asker},
     },
     error::{OAuthError, OAuthErrorBody},
@@ -37,6 +37,7 @@ pub(super) struct IntrospectionRequest {
         (status = 400, description = "invalid_request", body = OAuthErrorBody),
         (status = 401, description = "invalid_client, invalid_token", body = OAuthErrorBody),
         (status = 413, description = "invalid_request", body = OAuthErrorBody),
+        (status = 429, description = "rate_limited", body = OAuthErrorBody),
         (status = 503, description = "temporarily_unavailable", body = OAuthErrorBody),
     )
 )]
@@ -74,11 +75,8 @@ async fn find_asker(
     let nothing = Form::default();
     let credentials =
         client_credentials(request, form.unwrap_or(&nothing))?.ok_or(OAuthError::InvalidClient)?;
-    match identity.clients.authenticate(&identity.db, &credentials, OffsetDateTime::now_utc()).await {
-        Ok(client) if !client.is_public => Ok(Asker::Client(client)),
-        Ok(_) | Err(ClientError::Refused) => Err(OAuthError::InvalidClient),
-        Err(ClientError::Store(error)) => Err(error.into()),
-    }
+    let client = authenticate(identity, &credentials, network(request), OffsetDateTime::now_utc()).await?;
+    if client.is_public { Err(OAuthError::InvalidClient) } else { Ok(Asker::Client(client)) }
 }
 
 fn describe(identity: &Identity, active: Active) -> Result<Value, OAuthError> {

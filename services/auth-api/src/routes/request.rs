@@ -1,12 +1,12 @@
 //! Reading requests: who calls comes first, then what is in the body.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, net::IpAddr, pin::Pin};
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
     dev::Payload,
     http::header,
-    web::{Bytes, BytesMut},
+    web::{Bytes, BytesMut, Data},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use common_auth::problem::current_request_id;
@@ -15,7 +15,11 @@ use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    domain::{audit::Circumstances, client::ClientCredentials},
+    domain::{
+        audit::Circumstances,
+        client::ClientCredentials,
+        network::{Network, TrustedProxies},
+    },
     error::{ApiError, OAuthError},
 };
 
@@ -154,14 +158,31 @@ pub(super) fn client_credentials(
     Ok(Some(ClientCredentials { client_id, secret: Some(SecretString::from(secret)) }))
 }
 
-/// Where the request came from, for the audit.
+/// Where the request came from.
 pub(super) fn circumstances(request: &HttpRequest) -> Circumstances {
     let user_agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     Circumstances {
-        ip: request.peer_addr().map(|address| address.ip().to_string()),
+        ip: caller(request),
         user_agent: user_agent.map(str::to_owned),
         request_id: current_request_id(),
     }
+}
+
+/// The network that the request came from.
+pub(super) fn network(request: &HttpRequest) -> Network {
+    Network::of(caller(request))
+}
+
+/// The caller's address: the peer's, or what the proxies in front of us say.
+fn caller(request: &HttpRequest) -> Option<IpAddr> {
+    let peer = request.peer_addr()?.ip();
+    let Some(proxies) = request.app_data::<Data<TrustedProxies>>().filter(|proxies| !proxies.is_empty())
+    else {
+        return Some(peer);
+    };
+    let lines: Vec<_> = request.headers().get_all("x-forwarded-for").collect();
+    let chain = lines.iter().flat_map(|line| line.to_str().unwrap_or_default().split(','));
+    Some(proxies.caller(peer, chain))
 }
 
 enum ReadError {

@@ -13,10 +13,12 @@ use uuid::Uuid;
 
 use super::{
     change::{FeedParameters, FeedQuery},
-    request::{Form, Guarded, circumstances, client_credentials},
+    request::{Form, Guarded, circumstances, client_credentials, network},
 };
 use crate::{
-    domain::{Identity, client::ClientError, introspection, revocation, role::RevocationsRead},
+    domain::{
+        Identity, client_authentication::authenticate, introspection, revocation, role::RevocationsRead,
+    },
     error::{ApiError, OAuthError, OAuthErrorBody, ProblemBody},
 };
 
@@ -63,6 +65,7 @@ pub(super) struct RevocationPageResponse {
         (status = 400, description = "invalid_request, unauthorized_client: the token was issued to another client", body = OAuthErrorBody),
         (status = 401, description = "invalid_client", body = OAuthErrorBody),
         (status = 413, description = "invalid_request", body = OAuthErrorBody),
+        (status = 429, description = "rate_limited", body = OAuthErrorBody),
         (status = 503, description = "temporarily_unavailable", body = OAuthErrorBody),
     )
 )]
@@ -75,11 +78,7 @@ pub(super) async fn revoke_token(
     let nothing = Form::default();
     let credentials = client_credentials(&request, form.as_ref().unwrap_or(&nothing))?;
     let credentials = credentials.ok_or(OAuthError::InvalidClient)?;
-    let client = identity.clients.authenticate(&identity.db, &credentials, OffsetDateTime::now_utc()).await;
-    let client = client.map_err(|error| match error {
-        ClientError::Refused => OAuthError::InvalidClient,
-        ClientError::Store(error) => error.into(),
-    })?;
+    let client = authenticate(&identity, &credentials, network(&request), OffsetDateTime::now_utc()).await?;
     let form = form?;
     let token = form.secret("token").ok_or(OAuthError::InvalidRequest("token is missing"))?;
     introspection::revoke(&identity, &client, &token, &circumstances(&request)).await?;

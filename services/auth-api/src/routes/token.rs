@@ -6,7 +6,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use super::request::{Form, circumstances, client_credentials};
+use super::request::{Form, circumstances, client_credentials, network};
 use crate::{
     domain::{
         Identity,
@@ -58,6 +58,7 @@ pub(super) struct TokenResponse {
         (status = 400, description = "invalid_request, invalid_grant, unauthorized_client, unsupported_grant_type, invalid_scope, invalid_target", body = OAuthErrorBody),
         (status = 401, description = "invalid_client", body = OAuthErrorBody),
         (status = 413, description = "invalid_request", body = OAuthErrorBody),
+        (status = 429, description = "rate_limited", body = OAuthErrorBody),
         (status = 503, description = "temporarily_unavailable", body = OAuthErrorBody),
     )
 )]
@@ -73,7 +74,8 @@ pub(super) async fn issue_token(
     match grant_type {
         CLIENT_CREDENTIALS => {
             let credentials = credentials.ok_or(OAuthError::InvalidClient)?;
-            let outcome = grant::client_credentials(&identity, &credentials, &wishes, now).await;
+            let network = network(&request);
+            let outcome = grant::client_credentials(&identity, &credentials, network, &wishes, now).await;
             identity.metrics.count(CLIENT_CREDENTIALS, &outcome);
             Ok(answer(&outcome?, None))
         }

@@ -4,6 +4,7 @@ pub mod app;
 pub mod audit;
 pub mod change;
 pub mod client;
+pub mod failure;
 pub mod family;
 pub mod feed;
 pub mod group;

@@ -15,6 +15,8 @@ mod config;
 mod database_down;
 mod directory;
 mod groups;
+mod guessing;
+mod guessing_secrets;
 mod helpers;
 mod introspection;
 mod jwks;

@@ -55,6 +55,8 @@ async fn p5_every_refusal_costs_the_same_work() {
     let mut times = vec![Vec::new(); classes.len()];
     // Interleaved, so that whatever else runs on this machine slows all classes alike.
     for _ in 0..9 {
+        // None of them is made to wait.
+        app.database.execute("DELETE FROM failures").await;
         for ((email, password), times) in classes.iter().zip(&mut times) {
             let body = json!({ "email": email, "password": password });
             times.push(app.login_with(&body).await.expect(401).took);
@@ -70,10 +72,12 @@ async fn p5_every_refusal_costs_the_same_work() {
 #[tokio::test]
 async fn p2_a_crowd_of_logins_is_bounded_and_the_keys_are_served_meanwhile() {
     let app = TestApp::spawn().await;
-    let body = json!({ "email": "nobody@example.com", "password": "SecurePass123!Nimda" });
+    // Each is somebody else, whom no failure before makes wait.
+    let body = |number: usize| json!({ "email": format!("{number}@example.com"), "password": "SecurePass123!Nimda" });
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     // More than may wait: 32 for each thread that hashes.
-    let crowd = join_all((0..threads * 48).map(|_| app.login_with(&body)));
+    let bodies: Vec<_> = (0..threads * 48).map(body).collect();
+    let crowd = join_all(bodies.iter().map(|body| app.login_with(body)));
     let keys = async {
         let mut slowest = Duration::ZERO;
         for _ in 0..40 {
