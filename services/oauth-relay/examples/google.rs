@@ -26,18 +26,10 @@ async fn main() -> anyhow::Result<()> {
         .pkce()
         .build()?;
 
-    // The place is held before the browser is sent off.
-    let waiting = tokio::spawn(
-        WaitForCode::new()
-            .state(&authorization.state)
-            .timeout(Duration::from_mins(10))
-            .extended(true)
-            .reconnect(true)
-            .wait(),
-    );
     println!("Open {}", authorization.url);
 
-    let result = match waiting.await? {
+    let wait = WaitForCode::new().state(&authorization.state).timeout(Duration::from_mins(10));
+    let result = match wait.extended(true).reconnect(true).wait().await {
         Err(OAuthRelayError::Timeout(_)) => bail!("nobody authorized it"),
         outcome => outcome?,
     };

@@ -2,12 +2,15 @@
 
 use std::{error::Error as _, fmt::Write, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{ArgAction, CommandFactory, Parser, error::ContextKind};
+use clap::{
+    ArgAction, CommandFactory, Parser,
+    error::{ContextKind, ContextValue},
+};
 use secrecy::SecretString;
 use url::Url;
 
 use crate::{
-    domain::{callback::CodeKeys, waiter::Duplicate},
+    domain::{callback::CodeKeys, frame, waiter::Duplicate},
     telemetry::LogFormat,
 };
 
@@ -80,7 +83,7 @@ pub struct Config {
     /// How long a program waits that does not say how long, in seconds.
     #[arg(long, env, default_value = "300.0", value_parser = parse_timeout)]
     pub oauth_default_timeout: Duration,
-    /// The longest that a program may wait, in seconds; more is cut to it.
+    /// The longest that a program may ask for, in seconds; more is cut to it, or to `OAUTH_DEFAULT_TIMEOUT` where that is longer.
     #[arg(long, env, default_value = "3600", value_parser = parse_timeout)]
     pub oauth_max_timeout: Duration,
     /// The most programs that wait at once.
@@ -258,6 +261,9 @@ impl ConfigError {
             _ => {
                 let reason = match (error.source(), error.get(ContextKind::ValidValue)) {
                     (Some(source), _) => first_line(&source.to_string()),
+                    (None, Some(ContextValue::Strings(values))) if values.is_empty() => {
+                        "it is empty".to_owned()
+                    }
                     (None, Some(values)) => format!("it is none of {values}"),
                     (None, None) => "its value is of another form".to_owned(),
                 };
@@ -320,11 +326,11 @@ fn parse_list<T: FromStr>(text: &str) -> Result<List<T>, &'static str> {
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, &'static str> {
-    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    match seconds {
-        Some(timeout) if !timeout.is_zero() && timeout <= LONGEST_TIMEOUT => Ok(timeout),
-        _ => Err("it is no number of seconds above 0 and up to 604800"),
-    }
+    text.parse()
+        .ok()
+        .and_then(frame::seconds)
+        .filter(|timeout| *timeout <= LONGEST_TIMEOUT)
+        .ok_or("it is no number of seconds above 0 and up to 604800")
 }
 
 /// A week.

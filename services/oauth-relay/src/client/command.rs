@@ -14,8 +14,12 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use super::{AuthorizationUrl, OAuthRelayError, RelayResult, Settings, WaitForCode};
-use crate::domain::callback::{Callback, CodeKeys};
+use crate::domain::{
+    callback::{Callback, CodeKeys},
+    frame::seconds,
+};
 
+const EXIT_CODE: u8 = 0;
 const EXIT_DENIED: u8 = 1;
 const EXIT_BAD_ARGUMENT: u8 = 2;
 const EXIT_TIMEOUT: u8 = 3;
@@ -23,6 +27,19 @@ const EXIT_CONNECTION: u8 = 4;
 const EXIT_RELAY: u8 = 5;
 /// As the server's (`EX_USAGE` of sysexits.h).
 const EXIT_SETTINGS: u8 = 64;
+/// `EX_IOERR` of sysexits.h.
+const EXIT_OUTPUT: u8 = 74;
+
+/// Parameters of an authorization URL that have an option of their own, or are made here.
+const MADE_OTHERWISE: [&str; 7] = [
+    "response_type",
+    "client_id",
+    "redirect_uri",
+    "scope",
+    "state",
+    "code_challenge",
+    "code_challenge_method",
+];
 
 /// Wait for a callback and print it as one JSON object.
 ///
@@ -30,11 +47,12 @@ const EXIT_SETTINGS: u8 = 64;
 /// of a callback that is pasted meanwhile, on a line of its own, counts like one that comes by way of the relay.
 ///
 /// Exit codes: 0 a code; 1 the provider's error, or no code; 2 a wrong argument; 3 the time is over; 4 the relay cannot be reached;
-/// 5 the relay sent us away; 64 unusable settings.
+/// 5 the relay sent us away; 64 unusable settings; 74 the result cannot be printed.
 #[derive(Args)]
 pub struct Wait {
     /// The state in the authorization URL; without it, any callback that has none is taken.
-    #[arg(long)]
+    // One of 64 in base64url begins with a hyphen.
+    #[arg(long, allow_hyphen_values = true)]
     state: Option<String>,
     /// How long to wait, in seconds; `OAUTH_DEFAULT_TIMEOUT` where it is not given.
     #[arg(long, value_parser = parse_seconds)]
@@ -74,10 +92,7 @@ impl Wait {
     /// Runs the command.
     pub async fn run(self) -> ExitCode {
         match self.outcome().await {
-            Ok(result) => match print(&result) {
-                Ok(()) if result.success => ExitCode::SUCCESS,
-                _ => EXIT_DENIED.into(),
-            },
+            Ok(result) => print(&result, if result.success { EXIT_CODE } else { EXIT_DENIED }),
             Err(error) => {
                 eprintln!("oauth-relay: {error}");
                 exit_code(&error).into()
@@ -103,9 +118,15 @@ impl Wait {
         if let Some(timeout) = self.timeout {
             waiting = waiting.timeout(timeout);
         }
+        let reads_input = !self.no_input && may_read_input();
+        if reads_input && io::stdin().is_terminal() {
+            eprintln!(
+                "Waiting. Where the browser cannot reach the relay, paste the URL that it was sent to here."
+            );
+        }
         tokio::select! {
             outcome = waiting.wait() => outcome,
-            pasted = pasted_callback(self.state.as_deref(), &keys), if !self.no_input && may_read_input() => Ok(pasted),
+            pasted = pasted_callback(self.state.as_deref(), &keys), if reads_input => Ok(pasted),
         }
     }
 }
@@ -125,7 +146,7 @@ impl MakeUrl {
             builder = builder.parameter(name, value);
         }
         match builder.build() {
-            Ok(authorization) => print(&authorization).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+            Ok(authorization) => print(&authorization, EXIT_CODE),
             Err(error) => {
                 eprintln!("oauth-relay: --authorize-url cannot be used: {error}");
                 EXIT_BAD_ARGUMENT.into()
@@ -202,19 +223,31 @@ fn exit_code(error: &OAuthRelayError) -> u8 {
     }
 }
 
-fn print(value: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    io::stdout().write_all(&line)
+/// Prints one line of JSON, and ends with this code where that works.
+fn print(value: &impl Serialize, code: u8) -> ExitCode {
+    let written = serde_json::to_vec(value).map_err(io::Error::from).and_then(|mut line| {
+        line.push(b'\n');
+        io::stdout().write_all(&line)
+    });
+    match written {
+        Ok(()) => code.into(),
+        Err(error) => {
+            eprintln!("oauth-relay: the result cannot be printed: {error}");
+            EXIT_OUTPUT.into()
+        }
+    }
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, &'static str> {
-    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.filter(|timeout| !timeout.is_zero()).ok_or("it is no number of seconds above zero")
+    text.parse().ok().and_then(seconds).ok_or("it is no number of seconds above zero")
 }
 
 fn parse_parameter(text: &str) -> Result<(String, String), &'static str> {
     let (name, value) = text.split_once('=').ok_or("it is not NAME=VALUE")?;
+    // A parameter may come only once (RFC 6749, section 3.1).
+    if MADE_OTHERWISE.contains(&name) {
+        return Err("another option makes it, or the command itself");
+    }
     Ok((name.to_owned(), value.to_owned()))
 }
 

@@ -9,7 +9,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::{TcpStream, UnixStream},
-    time::sleep,
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{OAuthConnectionError, OAuthRelayError, Settings};
@@ -32,8 +32,9 @@ impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
 pub(super) struct Connection(BufReader<Pin<Box<dyn Duplex>>>);
 
 impl Connection {
-    pub(super) async fn open(settings: &Settings) -> Result<Self, OAuthConnectionError> {
-        let connected = match tokio::time::timeout(CONNECT_LIMIT, connect(settings)).await {
+    pub(super) async fn open(settings: &Settings, deadline: Instant) -> Result<Self, OAuthConnectionError> {
+        let limit = deadline.min(Instant::now() + CONNECT_LIMIT);
+        let connected = match timeout_at(limit, connect(settings)).await {
             Ok(connected) => connected,
             Err(_elapsed) => Err(ErrorKind::TimedOut.into()),
         };
@@ -52,7 +53,8 @@ impl Connection {
         let mut frame = Vec::new();
         let mut limited = (&mut self.0).take(MAX_FRAME_BYTES);
         let length = limited.read_until(b'\n', &mut frame).await.map_err(|_| OAuthRelayError::Closed)?;
-        if length == 0 {
+        // Nothing, or a frame that a relay did not live to finish.
+        if !frame.ends_with(b"\n") && (length as u64) < MAX_FRAME_BYTES {
             return Err(OAuthRelayError::Closed);
         }
         // What could not be parsed may hold a code, so only the place is told.

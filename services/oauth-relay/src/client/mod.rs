@@ -48,6 +48,8 @@ use crate::domain::frame::{ClientFrame, Dismissal, Register, ServerFrame};
 /// How long to wait before another try to register, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// More than any relay lets anybody wait, and less than a clock can hold.
+const LONGEST_WAIT: Duration = Duration::from_hours(24 * 365);
 
 /// What came back from the provider.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -106,14 +108,14 @@ pub enum OAuthRelayError {
     Settings(String),
 }
 
-/// No callback came in time.
+/// No callback came in the time that it tells: the program's own, or the relay's maximum where that is shorter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no callback came within {} seconds", .0.as_secs_f64())]
+#[error("Timeout waiting for OAuth callback: none came within {:.1} seconds", .0.as_secs_f64())]
 pub struct OAuthTimeoutError(pub Duration);
 
 /// The relay cannot be reached.
 #[derive(Debug, thiserror::Error)]
-#[error("the relay at {endpoint} cannot be reached; is it running? {source}")]
+#[error("Cannot connect to OAuth relay at {endpoint}; is it running? {source}")]
 pub struct OAuthConnectionError {
     pub endpoint: String,
     pub source: std::io::Error,
@@ -207,22 +209,31 @@ impl WaitForCode {
             None => Settings::from_env()?,
         };
         let timeout = self.timeout.unwrap_or(settings.default_timeout);
-        let deadline = Instant::now() + timeout;
-        tokio::time::timeout_at(deadline, self.wait_until(deadline, &settings))
+        let started = Instant::now();
+        let deadline = started + timeout.min(LONGEST_WAIT);
+        let waiting = Waiting { wanted: &self, settings: &settings, timeout, started, deadline };
+        tokio::time::timeout_at(deadline, waiting.run())
             .await
             .unwrap_or_else(|_| Err(OAuthTimeoutError(timeout).into()))
     }
+}
 
-    async fn wait_until(
-        &self,
-        deadline: Instant,
-        settings: &Settings,
-    ) -> Result<RelayResult, OAuthRelayError> {
+/// A wait that has begun.
+struct Waiting<'a> {
+    wanted: &'a WaitForCode,
+    settings: &'a Settings,
+    timeout: Duration,
+    started: Instant,
+    deadline: Instant,
+}
+
+impl Waiting<'_> {
+    async fn run(&self) -> Result<RelayResult, OAuthRelayError> {
         let mut was_registered = false;
         let mut pause = FIRST_PAUSE;
         loop {
-            let error = match self.wait_once(deadline, settings, &mut was_registered).await {
-                Err(error) if self.reconnects && was_registered && error.may_pass() => error,
+            let error = match self.try_once(&mut was_registered).await {
+                Err(error) if self.wanted.reconnects && was_registered && error.may_pass() => error,
                 outcome => return outcome,
             };
             tracing::debug!(%error, "waiting at the relay was broken off");
@@ -231,51 +242,47 @@ impl WaitForCode {
         }
     }
 
-    async fn wait_once(
-        &self,
-        deadline: Instant,
-        settings: &Settings,
-        was_registered: &mut bool,
-    ) -> Result<RelayResult, OAuthRelayError> {
-        let mut connection = Connection::open(settings).await?;
-        let register = ClientFrame::Register(self.register(deadline, settings));
-        connection.send(&register).await.map_err(|_| OAuthRelayError::Closed)?;
+    async fn try_once(&self, was_registered: &mut bool) -> Result<RelayResult, OAuthRelayError> {
+        let WaitForCode { state: wanted_state, is_extended, .. } = self.wanted;
+        let mut connection = Connection::open(self.settings, self.deadline).await?;
+        // Where it has hung up already, what it said before is read next.
+        let _ = connection.send(&ClientFrame::Register(self.register())).await;
         // Plain coordinators do not say that the place is held: there, being let in has to do.
-        *was_registered |= !self.is_extended;
+        *was_registered |= !is_extended;
         loop {
             match connection.receive().await? {
                 ServerFrame::Registered { .. } => *was_registered = true,
                 ServerFrame::Deliver { state, code, raw } => {
-                    if self.state.as_deref().filter(|state| !state.is_empty()) != state.as_deref() {
+                    if wanted_state.as_deref().filter(|state| !state.is_empty()) != state.as_deref() {
                         return Err(OAuthRelayError::StateMismatch);
                     }
-                    if self.is_extended {
+                    if *is_extended {
                         // Where it is not said, the browser is told of a failure, and the code is worth nothing less.
                         let _ = connection.send(&ClientFrame::Ack).await;
                     }
                     return Ok(RelayResult { success: code.is_some(), code, state, raw });
                 }
-                ServerFrame::Error { error, .. } => return Err(self.dismissed(error, settings)),
+                ServerFrame::Error { error, .. } => return Err(self.dismissed(error)),
             }
         }
     }
 
-    fn register(&self, deadline: Instant, settings: &Settings) -> Register {
-        let timeout = self.timeout.unwrap_or(settings.default_timeout);
-        let says_timeout = self.is_extended || timeout > settings.default_timeout;
-        let secret = settings.tcp_secret.as_ref().filter(|_| settings.use_tcp);
+    fn register(&self) -> Register {
+        let WaitForCode { state, is_extended, .. } = self.wanted;
+        let says_timeout = *is_extended || self.timeout > self.settings.default_timeout;
+        let left = || self.deadline.saturating_duration_since(Instant::now()).as_secs_f64();
+        let secret = self.settings.tcp_secret.as_ref().filter(|_| self.settings.use_tcp);
         Register {
-            state: self.state.clone().filter(|state| !state.is_empty()),
-            timeout: says_timeout
-                .then(|| deadline.saturating_duration_since(Instant::now()).as_secs_f64().max(0.001)),
-            extended: self.is_extended,
+            state: state.clone().filter(|state| !state.is_empty()),
+            timeout: says_timeout.then(|| left().max(0.001)),
+            extended: *is_extended,
             secret: secret.map(|secret| secret.expose_secret().to_owned()),
         }
     }
 
-    fn dismissed(&self, reason: Dismissal, settings: &Settings) -> OAuthRelayError {
+    fn dismissed(&self, reason: Dismissal) -> OAuthRelayError {
         match reason {
-            Dismissal::Timeout => OAuthTimeoutError(self.timeout.unwrap_or(settings.default_timeout)).into(),
+            Dismissal::Timeout => OAuthTimeoutError(self.started.elapsed()).into(),
             Dismissal::Replaced => OAuthRelayError::Replaced,
             Dismissal::Capacity => OAuthRelayError::Capacity,
             Dismissal::Shutdown => OAuthRelayError::Shutdown,

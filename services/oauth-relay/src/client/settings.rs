@@ -1,10 +1,11 @@
 //! Where a waiting program finds the relay.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
 use super::OAuthRelayError;
+use crate::domain::frame::seconds;
 
 /// Where the relay's coordinator is, and how long to wait for it by default.
 #[derive(Clone, Debug)]
@@ -37,12 +38,22 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The settings in the environment; what is not there is the default.
+    /// The settings in the environment, with `.env` in the working directory beneath it; what is in neither is the default.
     ///
     /// # Errors
     /// [`OAuthRelayError::Settings`], with a sentence that names the variable.
     pub fn from_env() -> Result<Self, OAuthRelayError> {
-        Self::from_lookup(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        let file = match dotenvy::dotenv_iter() {
+            Ok(lines) => lines.collect::<Result<HashMap<_, _>, _>>(),
+            Err(error) if error.not_found() => Ok(HashMap::new()),
+            Err(error) => Err(error),
+        };
+        // What could not be read may be a secret, so it is not told.
+        let file = file.map_err(|_| OAuthRelayError::Settings(".env is not usable.".to_owned()))?;
+        Self::from_lookup(|name| {
+            let value = std::env::var(name).ok().or_else(|| file.get(name).cloned());
+            value.filter(|value| !value.is_empty())
+        })
     }
 
     pub(super) fn endpoint(&self) -> String {
@@ -60,7 +71,11 @@ impl Settings {
             settings.socket_path = path.into();
         }
         if let Some(switch) = lookup("OAUTH_USE_TCP") {
-            settings.use_tcp |= matches!(switch.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on");
+            settings.use_tcp |= match switch.to_ascii_lowercase().as_str() {
+                "true" | "1" | "yes" | "on" => true,
+                "false" | "0" | "no" | "off" => false,
+                _ => return Err(invalid("OAUTH_USE_TCP")),
+            };
         }
         if let Some(host) = lookup("OAUTH_TCP_HOST") {
             settings.tcp_host = host;
@@ -70,7 +85,7 @@ impl Settings {
         }
         settings.tcp_secret = lookup("OAUTH_TCP_SECRET").map(SecretString::from);
         if let Some(timeout) = lookup("OAUTH_DEFAULT_TIMEOUT") {
-            let timeout = timeout.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            let timeout = timeout.parse().ok().and_then(seconds);
             settings.default_timeout = timeout.ok_or_else(|| invalid("OAUTH_DEFAULT_TIMEOUT"))?;
         }
         Ok(settings)
@@ -104,7 +119,12 @@ mod tests {
 
     #[test]
     fn what_is_unusable_is_named() {
-        for (name, value) in [("OAUTH_TCP_FALLBACK_PORT", "x"), ("OAUTH_DEFAULT_TIMEOUT", "-1")] {
+        for (name, value) in [
+            ("OAUTH_TCP_FALLBACK_PORT", "x"),
+            ("OAUTH_DEFAULT_TIMEOUT", "-1"),
+            ("OAUTH_DEFAULT_TIMEOUT", "0"),
+            ("OAUTH_USE_TCP", "maybe"),
+        ] {
             assert!(settings(&[(name, value)]).unwrap_err().to_string().contains(name));
         }
     }

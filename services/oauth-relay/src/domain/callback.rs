@@ -43,15 +43,19 @@ impl Default for CodeKeys {
 }
 
 impl CodeKeys {
-    /// Reads a list separated by commas, or a JSON list.
+    /// Reads a list separated by commas, or a JSON list, also one that lost its quotes in an `.env` file.
     ///
     /// # Errors
     /// When it is neither, or names nothing.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let keys: Vec<String> = if text.trim_start().starts_with('[') {
-            serde_json::from_str(text).map_err(|_| "it is no JSON list of texts")?
-        } else {
-            text.split(',').map(str::to_owned).collect()
+        let split = |text: &str| text.split(',').map(str::to_owned).collect();
+        let keys: Vec<String> = match text.trim().strip_prefix('[') {
+            None => split(text),
+            Some(list) => match (serde_json::from_str(text), list.strip_suffix(']')) {
+                (Ok(keys), _) => keys,
+                (Err(error), Some(bare)) if error.is_syntax() && !bare.contains('"') => split(bare),
+                (Err(_), _) => return Err("it is no JSON list of texts"),
+            },
         };
         let keys: Vec<String> =
             keys.iter().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect();

@@ -1,5 +1,7 @@
 //! The frames between coordinator and waiting clients: one JSON object per line (`proto/relay-frames.md`).
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -74,6 +76,12 @@ pub enum Dismissal {
     Shutdown,
 }
 
+/// How long a `timeout` is; none where it is not above zero, or more than a clock can hold.
+#[must_use]
+pub fn seconds(timeout: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(timeout).ok().filter(|timeout| !timeout.is_zero())
+}
+
 /// A frame as the line that is sent.
 #[must_use]
 pub fn line(frame: &impl Serialize) -> Vec<u8> {
@@ -110,6 +118,14 @@ mod tests {
         let register = |state| ClientFrame::Register(Register { state, ..Register::default() });
         assert_eq!(text(&register(None)), "{\"type\":\"REGISTER\"}\n");
         assert_eq!(text(&register(Some("a".to_owned()))), "{\"type\":\"REGISTER\",\"state\":\"a\"}\n");
+    }
+
+    #[test]
+    fn a_timeout_is_a_number_above_zero_that_a_clock_can_hold() {
+        assert_eq!(seconds(0.5), Some(Duration::from_millis(500)));
+        for nonsense in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300] {
+            assert_eq!(seconds(nonsense), None);
+        }
     }
 
     #[test]

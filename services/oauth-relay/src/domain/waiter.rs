@@ -5,6 +5,7 @@
 
 mod held;
 mod metrics;
+mod quiet_log;
 mod seat;
 
 use std::{
@@ -12,19 +13,21 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
-pub use self::{held::MAX_HELD, metrics::WaiterMetrics, seat::Seat};
 use self::{
-    held::{HeldGuard, QuietLog},
+    held::HeldGuard,
+    quiet_log::QuietLog,
     seat::{Room, Taken},
 };
+pub use self::{held::MAX_HELD, metrics::WaiterMetrics, seat::Seat};
 use super::{
-    callback::Callback,
+    callback::{Callback, CallbackError},
     frame::Dismissal,
     state::{MAX_STATE_BYTES, MIN_STATE_CHARS, StateKey, is_weak},
 };
@@ -106,7 +109,7 @@ pub struct Waiters {
     room: Mutex<Room>,
     settings: WaiterSettings,
     metrics: WaiterMetrics,
-    unmatched_log: Mutex<QuietLog>,
+    quiet_log: QuietLog,
     callbacks: AtomicUsize,
 }
 
@@ -120,15 +123,16 @@ impl Waiters {
             room: Mutex::default(),
             settings,
             metrics,
-            unmatched_log: Mutex::default(),
+            quiet_log: QuietLog::default(),
             callbacks: AtomicUsize::new(0),
         }
     }
 
-    /// How long a waiter is let wait who asked for this.
+    /// How long a waiter is let wait who asked for this. The default holds though it may be above the maximum.
     #[must_use]
     pub fn timeout(&self, asked: Option<Duration>) -> Duration {
-        asked.unwrap_or(self.settings.default_timeout).min(self.settings.max_timeout)
+        let WaiterSettings { default_timeout, max_timeout, .. } = self.settings;
+        asked.map_or(default_timeout, |asked| asked.min(max_timeout.max(default_timeout)))
     }
 
     /// Whether a state may be waited for.
@@ -172,9 +176,9 @@ impl Waiters {
             taken
         };
         if taken.as_ref().is_err_and(|refusal| *refusal == Refusal::Capacity) {
-            self.metrics.capacity.inc();
+            self.count_refusal();
         }
-        let Taken { id, replaced, is_new } = taken?;
+        let Taken { id, replaced, is_new, is_awaited } = taken?;
         if is_new {
             self.metrics.registered.inc();
             tracing::info!("Client registered for state: '{key}'");
@@ -184,13 +188,17 @@ impl Waiters {
             tracing::info!("Client replaced for state: '{key}'");
             replaced.dismiss(Dismissal::Replaced);
         }
-        Ok(Seat::new(Arc::clone(self), key, id, grace))
+        Ok(Seat::new(Arc::clone(self), key, id, grace, is_awaited))
+    }
+
+    /// Counts a waiter that was refused because there are too many.
+    pub fn count_refusal(&self) {
+        self.metrics.capacity.inc();
     }
 
     /// Hands a callback to its waiter.
-    pub async fn deliver(&self, callback: Callback) -> Outcome {
+    pub async fn deliver(self: &Arc<Self>, callback: Callback) -> Outcome {
         let key = callback.key();
-        let is_denied = callback.is_denied;
         let line = match self.claim(key) {
             Claim::Line(line) => Some(line),
             Claim::Wait(arrival, limit, guard) => {
@@ -201,21 +209,20 @@ impl Waiters {
             }
             Claim::Nobody => None,
         };
-        let is_taken = match line {
-            Some(line) => line.deliver(Arc::new(callback)).await,
-            None => false,
-        };
-        if !is_taken {
+        let Some(line) = line else {
             self.report_unmatched(key);
             return Outcome::Unmatched;
+        };
+        // A task of its own: what has begun ends well, and counts, though the browser may hang up.
+        let delivery = tokio::spawn(Arc::clone(self).hand_over(line, callback).in_current_span());
+        delivery.await.unwrap_or(Outcome::Unmatched)
+    }
+
+    /// Logs that a request is no callback.
+    pub fn report_unreadable(&self, error: CallbackError) {
+        if self.quiet_log.admits_line() {
+            tracing::info!(%error, "a callback was refused");
         }
-        tracing::info!("OAuth callback delivered to client for state: '{key}'");
-        if is_denied {
-            self.metrics.denied.inc();
-            return Outcome::Denied;
-        }
-        self.metrics.delivered.inc();
-        Outcome::Delivered
     }
 
     /// Counts a callback as being handled, until the returned value is dropped.
@@ -244,6 +251,21 @@ impl Waiters {
         }
     }
 
+    async fn hand_over(self: Arc<Self>, line: Arc<dyn Line>, callback: Callback) -> Outcome {
+        let (key, is_denied) = (callback.key(), callback.is_denied);
+        if !line.deliver(Arc::new(callback)).await {
+            self.report_unmatched(key);
+            return Outcome::Unmatched;
+        }
+        tracing::info!("OAuth callback delivered to client for state: '{key}'");
+        if is_denied {
+            self.metrics.denied.inc();
+            return Outcome::Denied;
+        }
+        self.metrics.delivered.inc();
+        Outcome::Delivered
+    }
+
     /// Looks and holds under one lock, or a waiter could come between the two.
     fn claim(&self, key: StateKey) -> Claim<'_> {
         let mut room = self.room();
@@ -265,17 +287,10 @@ impl Waiters {
         Some(line)
     }
 
-    /// Every callback that nobody took counts; the log has a limit, since anybody may send them.
+    /// Every callback that nobody took counts, logged or not.
     fn report_unmatched(&self, key: StateKey) {
         self.metrics.unmatched.inc();
-        if !self.settings.log_unmatched {
-            return;
-        }
-        let mut log = self.unmatched_log.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(unsaid) = log.admit(Instant::now()) {
-            if unsaid > 0 {
-                tracing::info!(unsaid, "callbacks without a client were not logged one by one");
-            }
+        if self.settings.log_unmatched && self.quiet_log.admits_line() {
             tracing::info!("No client waiting for state '{key}' - dropping callback");
         }
     }

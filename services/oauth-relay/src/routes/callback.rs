@@ -92,16 +92,19 @@ pub async fn post_callback(
 }
 
 async fn deliver(state: &AppState, callback: Result<Callback, CallbackError>) -> HttpResponse {
-    let page = match callback {
-        Ok(callback) => match state.waiters.deliver(callback).await {
-            Outcome::Delivered => Page::Complete,
-            Outcome::Denied => Page::Denied,
-            Outcome::Unmatched => Page::NoClient,
-        },
+    let callback = match callback {
+        Ok(callback) => callback,
         Err(error) => {
-            tracing::info!(%error, "a callback was refused");
-            Page::Unreadable
+            state.waiters.report_unreadable(error);
+            return Page::Unreadable.response();
         }
+    };
+    let has_code = callback.code.is_some();
+    let page = match state.waiters.deliver(callback).await {
+        Outcome::Delivered if has_code => Page::Complete,
+        Outcome::Delivered => Page::CompleteWithoutCode,
+        Outcome::Denied => Page::Denied,
+        Outcome::Unmatched => Page::NoClient,
     };
     page.response()
 }

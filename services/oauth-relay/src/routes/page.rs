@@ -16,6 +16,8 @@ use sha2::{Digest, Sha256};
 pub enum Page {
     /// 200: a waiter has the code.
     Complete,
+    /// 200: a waiter has what came, which is neither a code nor an error.
+    CompleteWithoutCode,
     /// 200: a waiter knows that there is no code.
     Denied,
     /// 404: nobody has what came.
@@ -34,7 +36,7 @@ pub enum Page {
 
 /// The pages, as they go out.
 struct Pages {
-    bodies: [Bytes; 8],
+    bodies: [Bytes; 9],
     policy: String,
 }
 
@@ -54,8 +56,9 @@ const SCRIPT: &str = "history.replaceState(null,'',location.pathname)";
 const STYLE: &str = include_str!("page.css");
 
 impl Page {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Complete,
+        Self::CompleteWithoutCode,
         Self::Denied,
         Self::NoClient,
         Self::Unreadable,
@@ -80,9 +83,13 @@ impl Page {
             .body(body)
     }
 
+    fn is_complete(self) -> bool {
+        matches!(self, Self::Complete | Self::CompleteWithoutCode)
+    }
+
     fn status(self) -> StatusCode {
         match self {
-            Self::Complete | Self::Denied => StatusCode::OK,
+            Self::Complete | Self::CompleteWithoutCode | Self::Denied => StatusCode::OK,
             Self::NoClient => StatusCode::NOT_FOUND,
             Self::Unreadable => StatusCode::BAD_REQUEST,
             Self::Prefetch => StatusCode::FORBIDDEN,
@@ -98,6 +105,10 @@ impl Page {
             Self::Complete => (
                 "Code received",
                 "Return to your application; it goes on from here. You can close this page.",
+            ),
+            Self::CompleteWithoutCode => (
+                "Answer received",
+                "There is no code in it. Return to your application; it knows what to do. You can close this page.",
             ),
             Self::Denied => (
                 "The provider sent an error",
@@ -119,7 +130,7 @@ impl Page {
     }
 
     fn render(self) -> Markup {
-        let is_complete = self == Self::Complete;
+        let is_complete = self.is_complete();
         let heading = if is_complete { "Authorization Complete" } else { "Authorization Failed" };
         let (what, then) = self.words();
         html! {
@@ -179,10 +190,11 @@ mod tests {
     }
 
     #[test]
-    fn only_one_page_says_complete() {
+    fn only_what_a_waiter_has_is_complete() {
         for page in Page::ALL {
             let says_complete = text(page).contains("<h1>Authorization Complete</h1>");
-            assert_eq!(says_complete, page == Page::Complete);
+            assert_eq!(says_complete, [Page::Complete, Page::CompleteWithoutCode].contains(&page));
+            assert_eq!(text(page).contains("Code received"), page == Page::Complete);
             assert_eq!(text(page).contains("<h1>Authorization Failed</h1>"), !says_complete);
         }
         assert!(text(Page::NoClient).contains("No client waiting"));

@@ -98,6 +98,7 @@ pub async fn wait_for_callback(
     let line: Arc<dyn Line> = line;
     let seat = state.waiters.register(key, Owner::Client(client), &line, GRACE)?;
     drop(line);
+    let timeout = if seat.is_awaited() { timeout.max(DELIVERY_LIMIT) } else { timeout };
     if let Ok(outcome) = tokio::time::timeout(timeout, &mut outcome).await {
         return answer(outcome.ok());
     }
@@ -119,7 +120,7 @@ fn answer(outcome: Option<PollOutcome>) -> Result<HttpResponse, ApiError> {
     match outcome {
         Some(PollOutcome::Delivered(callback, receipt)) => Ok(respond(&callback, receipt)),
         Some(PollOutcome::Dismissed(reason)) => Err(reason.into()),
-        // The delivery was broken off, which a browser does that is closed.
+        // The delivery was broken off.
         None => Err(ApiError::Timeout),
     }
 }

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use oauth_relay::client::{OAuthRelayError, Settings, WaitForCode, wait_for_code};
+use oauth_relay::client::{OAuthRelayError, OAuthTimeoutError, Settings, WaitForCode, wait_for_code};
 use tokio::{
-    io::AsyncWriteExt,
-    net::{UnixSocket, UnixStream},
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixSocket, UnixStream},
 };
 
 use crate::helpers::{Folder, Process, SOON, TestApp, assert_took, eventually, soon, state};
@@ -90,6 +90,7 @@ async fn the_builder_asks_for_all_parameters() {
     assert_eq!(result.state.as_deref(), Some(&*name));
     app.stop().await;
 }
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_survives_a_restart_of_the_coordinator() {
     let folder = Folder::new();
@@ -113,6 +114,62 @@ async fn a_client_survives_a_restart_of_the_coordinator() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_dies_in_the_middle_of_a_frame_has_hung_up() {
+    let folder = Folder::new();
+    let listener = UnixListener::bind(folder.socket()).unwrap();
+    let settings = Settings { socket_path: folder.socket(), ..Settings::default() };
+    let wait = WaitForCode::new().state("cut").timeout(SOON).settings(settings).extended(true);
+    let impatient = tokio::spawn(wait.clone().wait());
+    let (mut stream, _) = soon("the impatient one", listener.accept()).await.unwrap();
+    let registered = b"{\"type\":\"REGISTERED\",\"state\":\"cut\"}\n";
+    let deliver = b"{\"type\":\"DELIVER\",\"state\":\"cut\",\"code\":\"C\",\"raw\":{}}\n";
+    stream.write_all(&[registered, &deliver[..30]].concat()).await.unwrap();
+    // What was not read would be a reset.
+    stream.read_u8().await.unwrap();
+    while stream.try_read(&mut [0; 1024]).is_ok() {}
+    drop(stream);
+    let error = soon("its end", impatient).await.unwrap().unwrap_err();
+    assert!(matches!(error, OAuthRelayError::Closed), "{error:?}");
+
+    let patient = tokio::spawn(wait.reconnect(true).wait());
+    let (mut stream, _) = soon("the patient one", listener.accept()).await.unwrap();
+    stream.write_all(&[registered, &deliver[..30]].concat()).await.unwrap();
+    // What was not read would be a reset.
+    stream.read_u8().await.unwrap();
+    while stream.try_read(&mut [0; 1024]).is_ok() {}
+    drop(stream);
+    let (mut stream, _) = soon("another try", listener.accept()).await.unwrap();
+    stream.write_all(&[&registered[..], deliver].concat()).await.unwrap();
+    assert_eq!(soon("its code", patient).await.unwrap().unwrap().code.as_deref(), Some("C"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_no_clock_can_hold_is_only_long() {
+    let app = TestApp::spawn().await;
+    for is_extended in [false, true] {
+        let settings = Settings { socket_path: app.socket(), ..Settings::default() };
+        let name = state("for-ever");
+        let wait = WaitForCode::new().state(&name).timeout(Duration::MAX).settings(settings);
+        let client = tokio::spawn(wait.extended(is_extended).wait());
+        eventually("it is registered", async || app.http.waiters().await == 1).await;
+        app.http.callback(&[("code", "C"), ("state", &name)]).await.is_complete();
+        assert_eq!(client.await.unwrap().unwrap().code.as_deref(), Some("C"));
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeout_tells_how_long_it_really_was() {
+    let app = TestApp::spawn_with(&[("OAUTH_DEFAULT_TIMEOUT", "1"), ("OAUTH_MAX_TIMEOUT", "2")]).await;
+    let settings = Settings { socket_path: app.socket(), ..Settings::default() };
+    let wait = WaitForCode::new().state(state("cut-short")).timeout(Duration::from_mins(2));
+    let error = wait.settings(settings).extended(true).wait().await.unwrap_err();
+    let OAuthRelayError::Timeout(OAuthTimeoutError(waited)) = &error else { panic!("{error:?}") };
+    assert!((2..5).contains(&waited.as_secs()), "{error}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reconnects_still_ends_at_its_deadline() {
     let folder = Folder::new();
     let process = Process::serve(&folder, &[]).await;
@@ -124,6 +181,7 @@ async fn a_client_that_reconnects_still_ends_at_its_deadline() {
     eventually("it is registered", async || process.http.waiters().await == 1).await;
     process.kill().await;
     let error = soon("its end", client).await.unwrap().unwrap_err();
+    assert!(matches!(error, OAuthRelayError::Timeout(_)), "{error:?}");
     assert!(started.elapsed() >= limit.mul_f64(0.9) && started.elapsed() < limit * 2, "{error:?}");
 }
 
@@ -139,6 +197,17 @@ async fn refused_missing_and_mute_coordinators_are_connection_errors() {
     wait().await;
     drop(std::os::unix::net::UnixListener::bind(folder.socket()).unwrap());
     wait().await;
+    // One that never lets anybody in: after ten seconds, and sooner where there is less time.
+    std::fs::remove_file(folder.socket()).unwrap();
+    let (_listener, _filler) = full_backlog(&folder).await;
+    let started = Instant::now();
+    wait().await;
+    assert_took(started, Duration::from_secs(10));
+    let started = Instant::now();
+    let limit = Duration::from_secs(2);
+    let error = wait_for_code(Some("x"), Some(limit), Some(&settings)).await.unwrap_err();
+    assert!(matches!(error, OAuthRelayError::Connection(_)), "{error:?}");
+    assert_took(started, limit);
     // Nobody listens there.
     let settings = Settings { use_tcp: true, tcp_port: 1, ..Settings::default() };
     let error = wait_for_code(Some("x"), Some(SOON), Some(&settings)).await.unwrap_err();
@@ -148,17 +217,7 @@ async fn refused_missing_and_mute_coordinators_are_connection_errors() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_backlog_is_waited_out() {
     let folder = Folder::new();
-    let socket = UnixSocket::new_stream().unwrap();
-    socket.bind(folder.socket()).unwrap();
-    let listener = socket.listen(1).unwrap();
-    let mut filler = Vec::new();
-    let error = loop {
-        match UnixStream::connect(folder.socket()).await {
-            Ok(stream) => filler.push(stream),
-            Err(error) => break error,
-        }
-    };
-    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    let (listener, filler) = full_backlog(&folder).await;
     let settings = Settings { socket_path: folder.socket(), ..Settings::default() };
     let wait = WaitForCode::new().state("backlog").timeout(SOON).settings(settings).wait();
     let mut client = tokio::spawn(wait);
@@ -172,4 +231,20 @@ async fn a_full_backlog_is_waited_out() {
     let (mut stream, _) = soon("the client", listener.accept()).await.unwrap();
     stream.write_all(b"{\"type\":\"DELIVER\",\"state\":\"backlog\",\"code\":\"C\"}\n").await.unwrap();
     assert_eq!(soon("its code", client).await.unwrap().unwrap().code.as_deref(), Some("C"));
+}
+
+/// A socket with as many in its queue as it takes.
+async fn full_backlog(folder: &Folder) -> (UnixListener, Vec<UnixStream>) {
+    let socket = UnixSocket::new_stream().unwrap();
+    socket.bind(folder.socket()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let mut filler = Vec::new();
+    let error = loop {
+        match UnixStream::connect(folder.socket()).await {
+            Ok(stream) => filler.push(stream),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    (listener, filler)
 }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
 
-use crate::helpers::{Folder, Outcome, TestApp, eventually, run, run_with_input, state};
+use crate::helpers::{Folder, Outcome, TestApp, eventually, run, run_with_input, soon, state};
 
 /// Starts `wait` for a state at this relay.
 async fn wait(app: &TestApp, arguments: &[&str], input: Option<&str>) -> Outcome {
@@ -92,11 +93,60 @@ async fn wait_ends_with_4_where_nobody_listens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wait_ends_with_2_for_wrong_usage() {
-    for arguments in [&["wait", "--timeout", "soon"][..], &["wait", "--unknown"], &["url"], &["wiat"]] {
+    for arguments in [
+        &["wait", "--timeout", "soon"][..],
+        &["wait", "--timeout", "0"],
+        &["wait", "--unknown"],
+        &["url"],
+        &["wiat"],
+    ] {
         let outcome = run(arguments, &[]).await;
         assert_eq!(outcome.code, Some(2), "{arguments:?}: {outcome:?}");
         assert!(outcome.stdout.is_empty(), "{outcome:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wait_ends_with_64_for_unusable_settings() {
+    for (name, value) in [
+        ("OAUTH_TCP_FALLBACK_PORT", "x"),
+        ("OAUTH_USE_TCP", "maybe"),
+        ("OAUTH_DEFAULT_TIMEOUT", "0"),
+        ("OAUTH_CODE_KEYS", "[1]"),
+    ] {
+        let outcome = run(&["wait", "--timeout", "1"], &[(name, value)]).await;
+        assert_eq!(outcome.code, Some(64), "{name}={value}: {outcome:?}");
+        assert!(outcome.stderr.contains(name) && outcome.stdout.is_empty(), "{outcome:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_printed_is_no_denial() {
+    let app = TestApp::spawn().await;
+    let name = state("full");
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_oauth-relay"));
+    command.args(["wait", "--state", &name, "--timeout", "30"]).env_clear();
+    command.env("OAUTH_SOCKET_PATH", app.socket()).current_dir(std::env::temp_dir());
+    command.stdin(std::process::Stdio::null()).stdout(full).stderr(std::process::Stdio::piped());
+    let child = command.kill_on_drop(true).spawn().unwrap();
+    assert_eq!(call_back(&app, &[("code", "C"), ("state", &name)]).await, 200);
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(74), "{output:?}");
+    assert!(!output.stderr.is_empty(), "{output:?}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_may_begin_with_a_hyphen() {
+    let app = TestApp::spawn().await;
+    // As one of 64 in base64url does.
+    let name = format!("-{}", state("hyphen"));
+    let parameters = [("code", "C"), ("state", name.as_str())];
+    let arguments = ["--state", &name, "--timeout", "5"];
+    let (outcome, page) = tokio::join!(wait(&app, &arguments, None), call_back(&app, &parameters));
+    assert_eq!((outcome.code, page), (Some(0), 200), "{outcome:?}");
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,6 +186,32 @@ async fn a_pasted_callback_url_does_for_the_callback() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_it_says_that_a_url_may_be_pasted() {
+    let app = TestApp::spawn().await;
+    let name = state("terminal");
+    let run_on_a_terminal =
+        "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let mut command = tokio::process::Command::new("python3");
+    command.args(["-c", run_on_a_terminal, env!("CARGO_BIN_EXE_oauth-relay"), "wait", "--state", &name]);
+    command.env("OAUTH_SOCKET_PATH", app.socket()).current_dir(std::env::temp_dir()).kill_on_drop(true);
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    eventually("the command is registered", async || app.http.waiters().await == 1).await;
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(format!("https://relay.example/cb?code=P&state={name}\n").as_bytes()).await.unwrap();
+    let output = soon("its end", child.wait_with_output()).await.unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("paste") && said.contains("\"code\":\"P\""), "{said}");
+    // Where nobody sits, nothing is said.
+    let parameters = [("code", "C"), ("state", name.as_str())];
+    let arguments = ["--state", &name];
+    let (outcome, _) = tokio::join!(wait(&app, &arguments, Some("")), call_back(&app, &parameters));
+    assert_eq!(outcome.stderr, "");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pasted_url_of_another_flow_is_not_taken_and_the_wait_goes_on() {
     let app = TestApp::spawn().await;
     let name = state("pasted");
@@ -162,7 +238,11 @@ async fn a_pasted_url_works_where_no_relay_runs() {
     let outcome =
         run_with_input(&["wait", "--state", &name, "--timeout", "5"], &settings, Some(&pasted)).await;
     // Whichever of the two is first: the code, or the lack of a relay.
-    assert!([Some(0), Some(4)].contains(&outcome.code), "{outcome:?}");
+    match outcome.code {
+        Some(0) => assert_eq!(printed(&outcome)["code"], "P"),
+        Some(4) => assert!(outcome.stdout.is_empty() && outcome.stderr.contains("relay.sock"), "{outcome:?}"),
+        _ => panic!("{outcome:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,6 +316,17 @@ async fn url_builds_an_authorization_url_with_a_fresh_state() {
         states.insert(state);
     }
     assert_eq!(states.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn url_says_nothing_twice() {
+    let outcome = run(&[&URL[..], &["--param", "access_type=offline"]].concat(), &[]).await;
+    assert_eq!(parameters(&printed(&outcome))["access_type"], "offline");
+    for parameter in ["state=mine", "redirect_uri=x", "code_challenge=x", "client_id=x", "scope=x"] {
+        let outcome = run(&[&URL[..], &["--param", parameter]].concat(), &[]).await;
+        assert_eq!(outcome.code, Some(2), "{parameter}: {outcome:?}");
+        assert!(outcome.stdout.is_empty(), "{outcome:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

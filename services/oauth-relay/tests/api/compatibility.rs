@@ -190,7 +190,7 @@ async fn oauth_enabled_false_means_404_and_no_socket() {
     for settings in
         [&[("OAUTH_ENABLED", "false")][..], &[("OAUTH_ENABLED", "FALSE"), ("OAUTH_USE_TCP", "true")]]
     {
-        let Ok(app) = TestApp::try_spawn(Folder::new(), settings).await else { continue };
+        let app = TestApp::spawn_with(settings).await;
         assert_eq!(app.http.callback(&[("code", "C")]).await.status, 404);
         assert_eq!(app.http.post_json(&json!({ "code": "C" })).await.status, 404);
         assert_eq!(app.http.ask(reqwest::Method::GET, "/oauth/wait?state=x").await.status, 404);

@@ -108,11 +108,13 @@ async fn a_bad_value_ends_the_process_at_once_with_one_sentence() {
         ("OAUTH_TCP_BIND_ADDRESS", "everywhere"),
         ("AUTH_API_ISSUER", "auth-api"),
         ("PORT", "eighty"),
+        ("OAUTH_SOCKET_PATH", ""),
     ] {
         let outcome = run(&["serve"], &[("OAUTH_ENABLED", "true"), (name, value)]).await;
         assert_eq!(outcome.code, Some(64), "{name}={value}: {outcome:?}");
         assert!(outcome.took < Duration::from_secs(1), "{outcome:?}");
         assert!(outcome.stderr.starts_with(name), "{name}={value}: {outcome:?}");
+        assert!(!outcome.stderr.contains(" ."), "it gives no reason: {outcome:?}");
         assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
     }
 }
@@ -145,6 +147,42 @@ async fn a_dot_env_file_in_the_working_directory_is_read() {
         .current_dir(folder.path())
         .output();
     assert_eq!(command.await.unwrap().status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_json_list_needs_no_quotes_around_it_in_dot_env() {
+    let folder = Folder::new();
+    std::fs::write(folder.path().join(".env"), "OAUTH_CODE_KEYS=[\"auth_code\",\"code\"]\n").unwrap();
+    for command in [&["check-config"][..], &["wait", "--socket", "/no/such/socket", "--timeout", "1"]] {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_oauth-relay"))
+            .args(command)
+            .env_clear()
+            .current_dir(folder.path())
+            .output()
+            .await
+            .unwrap();
+        assert_ne!(output.status.code(), Some(64), "{output:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dot_env_file_that_cannot_be_read_is_said_and_not_half_obeyed() {
+    let folder = Folder::new();
+    let lines = "PORT=0\nOAUTH TCP SECRET hunter2\nOAUTH_ENABLED=true\n";
+    std::fs::write(folder.path().join(".env"), lines).unwrap();
+    for command in ["check-config", "wait"] {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_oauth-relay"))
+            .arg(command)
+            .env_clear()
+            .current_dir(folder.path())
+            .output()
+            .await
+            .unwrap();
+        assert_eq!(output.status.code(), Some(64), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with(".env") && said.lines().count() == 1, "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,6 +90,7 @@ async fn error_case_timeout() {
     let limit = Some(Duration::from_millis(500));
     let error = wait_for_code(Some("timeout-state"), limit, Some(&settings)).await.unwrap_err();
     assert!(matches!(error, OAuthRelayError::Timeout(_)), "{error:?}");
+    assert!(error.to_string().starts_with("Timeout waiting for OAuth callback"), "{error}");
     app.stop().await;
 }
 
@@ -99,6 +100,7 @@ async fn error_case_the_relay_is_not_running() {
     let settings = Settings { socket_path: folder.socket(), ..Settings::default() };
     let error = wait_for_code(Some("test"), None, Some(&settings)).await.unwrap_err();
     assert!(matches!(error, OAuthRelayError::Connection(_)), "{error:?}");
+    assert!(error.to_string().starts_with("Cannot connect to OAuth relay"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,6 +90,21 @@ async fn unmatched_callbacks_are_logged_once_each_with_a_limit_or_not_at_all() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn callbacks_that_cannot_be_read_do_not_fill_the_log() {
+    const CALLBACKS: usize = 2_000;
+    let folder = Folder::new();
+    let process = Process::serve(&folder, &[]).await;
+    let lines = || process.output().lines().filter(|line| line.contains("a callback was refused")).count();
+    process.http.callback_query("code=a&code=b").await;
+    eventually("the line", async || lines() == 1).await;
+    for _ in 0..CALLBACKS {
+        process.http.callback_query("code=a&code=b").await.is_page(400, "Authorization Failed");
+    }
+    assert!(lines() < CALLBACKS / 2, "{} lines", lines());
+    process.kill().await;
+}
+
 /// Nothing that is said to or by the relay in this test may be in the logs.
 const CANARY: &str = "cAnArY";
 

@@ -23,6 +23,7 @@ mod logs;
 mod metrics;
 mod originals_defects;
 mod pages;
+mod races;
 mod refuses_strangers;
 mod shutdown;
 mod socket;

@@ -1,11 +1,14 @@
 //! The checklist's "Socket and TCP", the socket's conversation: who may connect, and how much each may take.
 
 use std::{
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     time::{Duration, Instant},
 };
 
-use oauth_relay::client::{OAuthRelayError, Settings, WaitForCode, wait_for_code};
+use oauth_relay::{
+    client::{OAuthRelayError, Settings, WaitForCode, wait_for_code},
+    routes::socket::SPARE_CONNECTIONS,
+};
 use serde_json::json;
 
 use crate::helpers::{Folder, Process, SOON, TestApp, eventually, soon, state, within};
@@ -29,6 +32,21 @@ async fn another_uid_is_refused_unless_it_is_allowed() {
     own.http.callback(&[("code", "C"), ("state", &name)]).await.is_complete();
     assert!(allowed.await.unwrap().unwrap().contains("\"C\""));
     own.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_list_another_uid_is_refused_even_where_the_files_mode_lets_it_in() {
+    // As above.
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let app = TestApp::spawn().await;
+    std::fs::set_permissions(app.socket(), std::fs::Permissions::from_mode(0o666)).unwrap();
+    let refused = python_as_uid(&app.socket(), 65_534, "refused-0123456789abcdef").await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(app.http.metric("waiters_registered_total").await, 0);
+    app.works().await;
+    app.stop().await;
 }
 
 /// Runs the original's client as another user.
@@ -148,14 +166,10 @@ async fn a_waiter_that_talks_without_end_is_bounded() {
     let app = TestApp::spawn().await;
     let name = state("chatty");
     let mut chatty = app.wait_plain(Some(&name)).await;
-    let flood = vec![b'x'; 1024 * 1024];
-    let flooding = async {
-        for _ in 0..64 {
-            chatty.send_bytes(&flood).await;
-        }
-        chatty
-    };
-    let _ = tokio::time::timeout(Duration::from_secs(5), flooding).await;
+    chatty.send_bytes(&vec![b'x'; 1024 * 1024]).await;
+    assert_eq!(chatty.line().await, None, "it is hung up on");
+    eventually("the slot is freed", async || app.http.waiters().await == 0).await;
+    app.http.callback(&[("code", "C"), ("state", &name)]).await.is_unmatched();
     app.works().await;
     app.stop().await;
 }
@@ -192,13 +206,21 @@ async fn more_waiters_than_the_maximum_are_told_capacity_and_http_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_never_register_do_not_use_up_the_places_for_ever() {
-    let app = TestApp::spawn_with(&[("OAUTH_MAX_WAITERS", "5")]).await;
+    let app = TestApp::spawn_with(&[("OAUTH_MAX_WAITERS", "1")]).await;
     let mut idle = Vec::new();
-    for _ in 0..200 {
+    for _ in 0..=SPARE_CONNECTIONS {
         idle.push(app.connect().await);
     }
-    // Whether they take places or not, they are gone after the ten seconds of the first frame.
-    within("a registration holds", Duration::from_secs(15), async || {
+    // Who comes now is told so before a word was said, and our client understands it.
+    assert_eq!(app.connect().await.refusal().await.as_deref(), Some("capacity"));
+    assert_eq!(app.http.metric("capacity_total").await, 1);
+    let settings = Settings { socket_path: app.socket(), ..Settings::default() };
+    for _ in 0..50 {
+        let error = wait_for_code(Some(&state("late")), Some(SOON), Some(&settings)).await.unwrap_err();
+        assert!(matches!(error, OAuthRelayError::Capacity), "{error:?}");
+    }
+    // They are gone after the ten seconds of the first frame.
+    within("the places are free", SOON, async || {
         let mut wire = app.connect().await;
         wire.send(&json!({ "type": "REGISTER", "state": "late-0123456789abcdef", "extended": true })).await;
         wire.frame().await.is_some_and(|frame| frame["type"] == "REGISTERED")

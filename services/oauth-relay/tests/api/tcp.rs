@@ -32,6 +32,24 @@ async fn tcp_is_on_loopback_by_default_and_needs_no_secret_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_vanishes_without_a_word_is_looked_for() {
+    let app = TestApp::spawn_tcp(&[]).await;
+    let _waiter = app.wait_plain(Some(&state("vanishing"))).await;
+    let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let local = format!("0100007F:{:04X}", app.tcp_port.unwrap());
+    let timers: Vec<&str> = connections
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        // Established, seen from the relay.
+        .filter(|fields| fields[1] == local && fields[3] == "01")
+        .map(|fields| fields[5])
+        .collect();
+    // Two is the timer that keeps a connection alive.
+    assert!(timers.len() == 1 && timers[0].starts_with("02:"), "{timers:?}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bind_beyond_loopback_without_a_secret_refuses_to_start() {
     for address in ["0.0.0.0", "::", "192.0.2.1"] {
         let settings = [

@@ -126,6 +126,27 @@ async fn the_registration_outlives_a_poll_and_the_next_one_takes_what_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_poll_of_no_time_takes_what_came_before_it() {
+    let world = World::spawn(&[]).await;
+    for round in 0..50 {
+        let name = state("instant");
+        let query = format!("state={name}&timeout=0");
+        assert_eq!(world.get(RUNTIME, &query).await.status, 408);
+        let (http, parameter) = (world.app.http.clone(), name.clone());
+        let page = tokio::spawn(async move { http.callback(&[("code", "C"), ("state", &parameter)]).await });
+        eventually("the callback waits", async || {
+            world.app.http.admin("/metrics").await.text.contains("\nhttp_server_active_requests 1\n")
+        })
+        .await;
+        let answer = world.get(RUNTIME, &query).await;
+        assert_eq!(answer.status, 200, "round {round}: {answer:?}");
+        assert_eq!(answer.json()["code"], "C");
+        soon("the page", page).await.unwrap().is_complete();
+    }
+    world.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_code_that_no_further_poll_takes_is_said_to_be_not_delivered() {
     let world = World::spawn(&[]).await;
     let name = state("abandoned");

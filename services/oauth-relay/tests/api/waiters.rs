@@ -238,6 +238,29 @@ async fn a_client_that_hangs_up_instead_of_acknowledging_makes_a_404_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_ends_well_though_its_browser_has_gone() {
+    let app = TestApp::spawn().await;
+    let name = state("closed-tab");
+    let mut waiter = app.wait_extended(&name).await;
+    let (http, parameter) = (app.http.clone(), name.clone());
+    let page = tokio::spawn(async move { http.callback(&[("code", "C"), ("state", &parameter)]).await });
+    assert_eq!(waiter.frame().await.unwrap()["code"], "C");
+
+    page.abort();
+    let _ = page.await;
+    eventually("the browser is gone", async || {
+        app.http.admin("/metrics").await.text.contains("\nhttp_server_active_requests 0\n")
+    })
+    .await;
+
+    assert_eq!(app.http.metric("delivered_total").await, 0);
+    waiter.send(&json!({ "type": "ACK" })).await;
+    eventually("it counts", async || app.http.metric("delivered_total").await == 1).await;
+    assert_eq!(waiter.line().await, None);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hang_up_that_races_the_callback_is_never_complete_and_lost() {
     let app = TestApp::spawn().await;
     for round in 0..200 {
@@ -309,7 +332,7 @@ async fn a_callback_before_its_registration_is_404_by_default() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_window_delivers_to_a_waiter_that_arrives_within_it() {
-    let app = TestApp::spawn_with(&[("OAUTH_HOLD_SECONDS", "10")]).await;
+    let app = TestApp::spawn_with(&[("OAUTH_HOLD_SECONDS", "3")]).await;
     for is_extended in [false, true] {
         let name = state("held");
         let (http, parameter) = (app.http.clone(), name.clone());
@@ -326,7 +349,7 @@ async fn a_hold_window_delivers_to_a_waiter_that_arrives_within_it() {
         };
         assert_eq!(code, "held");
         soon("the page", callback).await.unwrap().is_complete();
-        app.http.callback(&[("code", "replay"), ("state", &name)]).await;
+        app.http.callback(&[("code", "replay"), ("state", &name)]).await.is_unmatched();
         drop(other);
     }
     app.stop().await;

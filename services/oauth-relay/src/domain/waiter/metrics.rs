@@ -2,7 +2,8 @@
 
 use prometheus::{IntCounter, IntGauge, Registry};
 
-/// The counters; each callback that could be read is one of delivered, denied and unmatched.
+/// The counters; each callback that could be read is one of delivered, denied and unmatched, unless its browser hung up while it was
+/// held.
 pub struct WaiterMetrics {
     pub(super) registered: IntCounter,
     pub(super) delivered: IntCounter,

@@ -17,6 +17,7 @@ pub struct Seat {
     key: StateKey,
     id: u64,
     grace: Duration,
+    is_awaited: bool,
 }
 
 /// All seats, and the callbacks that wait for somebody to sit down.
@@ -41,6 +42,8 @@ pub(super) struct Taken {
     pub(super) replaced: Option<Arc<dyn Line>>,
     /// False for the owner who comes back.
     pub(super) is_new: bool,
+    /// Whether a callback has waited for it.
+    pub(super) is_awaited: bool,
 }
 
 struct Entry {
@@ -50,8 +53,20 @@ struct Entry {
 }
 
 impl Seat {
-    pub(super) fn new(waiters: Arc<Waiters>, key: StateKey, id: u64, grace: Duration) -> Self {
-        Self { waiters, key, id, grace }
+    pub(super) fn new(
+        waiters: Arc<Waiters>,
+        key: StateKey,
+        id: u64,
+        grace: Duration,
+        is_awaited: bool,
+    ) -> Self {
+        Self { waiters, key, id, grace, is_awaited }
+    }
+
+    /// Whether a callback has waited for somebody to sit here, and is on its way.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.is_awaited
     }
 
     /// Gives up the seat because the time is over. Returns false when a callback, or another waiter, already has it.
@@ -149,11 +164,9 @@ impl Room {
         let replaced =
             self.seats.insert(key, Entry { id, owner, presence: Presence::Here(Arc::clone(line)) });
         let replaced = replaced.and_then(Entry::into_line);
-        if let Some((_, waker)) = self.held.remove(&key) {
-            // Where its browser has gone, nobody hears it.
-            let _ = waker.send(());
-        }
-        Ok(Taken { id, replaced, is_new })
+        // Where its browser has gone, nobody hears it.
+        let is_awaited = self.held.remove(&key).is_some_and(|(_, waker)| waker.send(()).is_ok());
+        Ok(Taken { id, replaced, is_new, is_awaited })
     }
 
     /// Takes the seat of a waiter who is there, for a callback.
@@ -166,10 +179,9 @@ impl Room {
 
     /// Lets a callback wait for somebody to sit down; one at each state, since it could be a replay.
     pub(super) fn hold(&mut self, key: StateKey, limit: Duration) -> Option<(u64, oneshot::Receiver<()>)> {
-        let is_possible = !limit.is_zero()
-            && !self.is_closed
-            && self.held.len() < MAX_HELD
-            && !self.held.contains_key(&key);
+        let most = if self.seats.contains_key(&key) { 2 * MAX_HELD } else { MAX_HELD };
+        let is_possible =
+            !limit.is_zero() && !self.is_closed && self.held.len() < most && !self.held.contains_key(&key);
         is_possible.then(|| {
             let (waker, arrival) = oneshot::channel();
             self.last_id += 1;

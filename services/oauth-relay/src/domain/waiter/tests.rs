@@ -1,6 +1,6 @@
 //! Seats: who gets them, who loses them, and that a callback finds exactly one.
 
-use std::sync::atomic::AtomicBool;
+use std::{sync::atomic::AtomicBool, time::Instant};
 
 use prometheus::Registry;
 use proptest::prelude::*;
@@ -194,6 +194,32 @@ async fn a_callback_may_wait_for_a_late_waiter_but_only_one_per_state() {
 }
 
 #[tokio::test]
+async fn callbacks_that_nobody_expects_leave_room_for_one_whose_waiter_comes_back() {
+    let waiters = waiters(WaiterSettings { hold: Duration::from_secs(5), ..settings() });
+    let spawn = |state: String| {
+        let waiters = Arc::clone(&waiters);
+        tokio::spawn(async move { waiters.deliver(callback(&state)).await })
+    };
+    let flood: Vec<_> = (0..MAX_HELD).map(|number| spawn(format!("flood-{number}"))).collect();
+    // Until each of them has had its turn.
+    for _ in 0..MAX_HELD {
+        tokio::task::yield_now().await;
+    }
+    let started = Instant::now();
+    assert_eq!(waiters.deliver(callback("one-more")).await, Outcome::Unmatched);
+    assert!(started.elapsed() < Duration::from_secs(1), "there is no room for one more");
+    let grace = Duration::from_secs(5);
+    drop(sit_as(&waiters, "a", client("one"), grace));
+    let expected = spawn("a".to_owned());
+    tokio::task::yield_now().await;
+    let (_, _seat) = sit_as(&waiters, "a", client("one"), grace);
+    assert_eq!(expected.await.unwrap(), Outcome::Delivered);
+    for callback in flood {
+        callback.abort();
+    }
+}
+
+#[tokio::test]
 async fn a_browser_that_hangs_up_while_it_waits_takes_no_code_with_it() {
     let waiters = waiters(WaiterSettings { hold: Duration::from_mins(1), ..settings() });
     let early = tokio::spawn({
@@ -205,6 +231,15 @@ async fn a_browser_that_hangs_up_while_it_waits_takes_no_code_with_it() {
     assert!(early.await.is_err());
     let (_, _seat) = sit(&waiters, "a", Duration::ZERO);
     assert_eq!(waiters.deliver(callback("a")).await, Outcome::Delivered);
+}
+
+#[test]
+fn the_maximum_bounds_what_is_asked_for_and_not_the_default() {
+    let hours = Duration::from_hours;
+    let waiters = waiters(WaiterSettings { default_timeout: hours(2), max_timeout: hours(1), ..settings() });
+    assert_eq!(waiters.timeout(None), hours(2));
+    assert_eq!(waiters.timeout(Some(hours(3))), hours(2));
+    assert_eq!(waiters.timeout(Some(Duration::from_secs(1))), Duration::from_secs(1));
 }
 
 #[test]
@@ -229,15 +264,6 @@ async fn everybody_is_sent_away_at_the_end_and_nobody_comes() {
     waiters.dismiss_all();
     assert_eq!(fake.dismissal(), Some(Dismissal::Shutdown));
     assert_eq!(waiters.deliver(callback("a")).await, Outcome::Unmatched);
-}
-
-#[test]
-fn the_log_of_unmatched_callbacks_has_a_limit() {
-    let mut log = QuietLog::default();
-    let start = Instant::now();
-    let said = (0..100).filter(|_| log.admit(start).is_some()).count();
-    assert_eq!(said, 20);
-    assert_eq!(log.admit(start + Duration::from_secs(1)), Some(80));
 }
 
 #[derive(Clone, Debug)]

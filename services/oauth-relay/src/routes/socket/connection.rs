@@ -152,9 +152,8 @@ impl Line for Connection {
 
     fn deliver(self: Arc<Self>, callback: Arc<Callback>) -> BoxFuture<'static, bool> {
         Box::pin(async move {
-            let ending = Ending(&self);
             let has_arrived = self.hand_over(&callback).await;
-            drop(ending);
+            self.stream.hang_up();
             has_arrived
         })
     }
@@ -216,14 +215,5 @@ impl Drop for Hold {
         // A delivery that waits for an acknowledgement waits in vain.
         drop(self.connection.take_acknowledged());
         self.connection.stream.hang_up();
-    }
-}
-
-/// Hangs up after a delivery, also one that is broken off because the browser has gone.
-struct Ending<'a>(&'a Connection);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.stream.hang_up();
     }
 }

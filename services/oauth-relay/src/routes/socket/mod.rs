@@ -28,7 +28,7 @@ use self::{
     stream::{ReadError, Stream},
 };
 use crate::domain::{
-    frame::{ClientFrame, Dismissal, Register, ServerFrame, line},
+    frame::{ClientFrame, Dismissal, Register, ServerFrame, line, seconds},
     state::StateKey,
     waiter::{Line, Owner, Refusal, Seat, Waiters},
 };
@@ -156,6 +156,7 @@ impl Gate {
         }
         let Some(place) = Place::take(self) else {
             tracing::warn!("a client of the coordinator was sent away: there are too many connections");
+            self.waiters.count_refusal();
             stream.send_last(&line(&ServerFrame::Error { state: None, error: Dismissal::Capacity }));
             return;
         };
@@ -259,21 +260,4 @@ fn turn_away(key: StateKey, connection: &Connection, refusal: Refusal) {
 fn refuse<T>(reason: &str) -> Option<T> {
     tracing::warn!("a client of the coordinator was refused: {reason}");
     None
-}
-
-fn seconds(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_timeout_is_a_number_above_zero_that_a_clock_can_hold() {
-        assert_eq!(seconds(0.5), Some(Duration::from_millis(500)));
-        for nonsense in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300] {
-            assert_eq!(seconds(nonsense), None);
-        }
-    }
 }

@@ -4,15 +4,19 @@ use std::{
     io::{self, ErrorKind},
     os::fd::{AsFd, BorrowedFd},
     task::{Context, Poll},
+    time::Duration,
 };
 
-use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown, sockopt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::domain::frame::MAX_LINE_BYTES;
 
 /// What is read at once.
 const CHUNK_BYTES: usize = 1024;
+/// How long a peer over TCP may be silent before it is looked for, and how often that is tried.
+const KEEPALIVE_PAUSE: Duration = Duration::from_secs(15);
+const KEEPALIVE_TRIES: u32 = 3;
 
 /// A connection. Reading and writing need no exclusive borrow: whoever hands a callback over writes, and the task of the waiter reads.
 pub(super) enum Stream {
@@ -35,6 +39,11 @@ impl Stream {
     pub(super) fn tcp(stream: TcpStream) -> Self {
         // Only makes frames come earlier; where it is refused, they still come.
         let _ = stream.set_nodelay(true);
+        // Without it, a peer whose machine has gone would wait until its time is over.
+        let _ = sockopt::set_socket_keepalive(&stream, true)
+            .and_then(|()| sockopt::set_tcp_keepidle(&stream, KEEPALIVE_PAUSE))
+            .and_then(|()| sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_PAUSE))
+            .and_then(|()| sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_TRIES));
         Self::Tcp(stream)
     }
 
