@@ -36,7 +36,14 @@ enum Command {
 fn main() -> ExitCode {
     // Where the crates of this process do not agree on one, rustls has no default.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let _ = dotenvy::dotenv();
+    match dotenvy::dotenv() {
+        Err(error) if !error.not_found() => {
+            // The error would tell what is in the line, which may be a secret.
+            eprintln!(".env is not usable: a line in it cannot be read.");
+            return EXIT_USAGE.into();
+        }
+        _ => {}
+    }
     match Arguments::parse().command.unwrap_or(Command::Serve) {
         Command::Openapi => print(&contract::render(None)),
         Command::CheckConfig { markdown: true } => print(&Config::markdown()),

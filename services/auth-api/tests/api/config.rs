@@ -157,6 +157,11 @@ async fn a_file_in_the_working_directory_lies_beneath_the_environment() {
     assert_eq!(beneath.status.code(), Some(0), "{}", String::from_utf8_lossy(&beneath.stderr));
     let from_file = run(settings("LOG_FORMAT", None)).await;
     assert_eq!(from_file.status.code(), Some(USAGE));
+    std::fs::write(folder.join(".env"), "PORT=8000\nCLIENT SECRET hunter2\n").unwrap();
+    let unreadable = run(settings("PORT", None)).await;
+    let said = String::from_utf8(unreadable.stderr).unwrap();
+    assert_eq!(unreadable.status.code(), Some(USAGE), "it is not obeyed by half");
+    assert!(said.starts_with(".env") && !said.contains("hunter2"), "{said}");
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

@@ -1,17 +1,22 @@
 //! The commands of the binary and what it says of unusable settings.
 
 use std::{
+    path::Path,
     process::{Command, Output},
     time::{Duration, Instant},
 };
 
 /// Runs the binary with these variables and no others.
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    run_in(&std::env::temp_dir(), arguments, variables)
+}
+
+fn run_in(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_chat-api"))
         .args(arguments)
         .env_clear()
         .envs(variables.iter().copied())
-        .current_dir(std::env::temp_dir())
+        .current_dir(folder)
         .output()
         .unwrap()
 }
@@ -37,6 +42,23 @@ fn a_bad_value_ends_the_process_at_once_with_one_sentence() {
     assert_eq!(output.status.code(), Some(64));
     let sentence = String::from_utf8(output.stderr).unwrap();
     assert!(sentence.starts_with("PORT ") && sentence.lines().count() == 1, "{sentence}");
+}
+
+#[test]
+fn a_dot_env_file_lies_beneath_the_environment_and_is_not_obeyed_by_half() {
+    let folder = std::env::temp_dir().join(format!("chat-api-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&folder).unwrap();
+    let run_with = |lines: &str| {
+        std::fs::write(folder.join(".env"), lines).unwrap();
+        let output = run_in(&folder, &["check-config"], &SETTINGS);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run_with("MONGODB_URI=postgres://x\nPORT=8001\n").0, Some(0), "the environment wins");
+    assert_eq!(run_with("PORT=eighty\n").0, Some(64));
+    let (code, said) = run_with("PORT=8001\nCLIENT SECRET hunter2\n");
+    assert_eq!(code, Some(64));
+    assert!(said.starts_with(".env") && !said.contains("hunter2"), "{said}");
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
