@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 use crate::{
     fault::Fault,
     fields::Fields,
-    github::{approve_request, authorization_revoked, installation_event},
+    github::{approve_request, authorization_revoked, installation_event, tell},
     journal::Provider,
     slack,
-    webhook::Webhook,
     world::{Shared, State, json as answer},
 };
 
@@ -149,7 +148,7 @@ async fn list_installations(shared: State) -> HttpResponse {
 async fn delete_installation(shared: State, id: Path<u64>) -> HttpResponse {
     let event = installation_event(&shared, "deleted", *id, None);
     let is_known = shared.world().github.uninstall(*id);
-    tell(&shared, event);
+    tell(&shared, "installation", event);
     done(is_known)
 }
 
@@ -163,7 +162,7 @@ async fn unsuspend(shared: State, id: Path<u64>) -> HttpResponse {
 
 fn set_suspended(shared: &Shared, id: u64, at: Option<i64>, action: &str) -> HttpResponse {
     let is_known = shared.world().github.installation_mut(id).map(|known| known.suspended_at = at).is_some();
-    tell(shared, installation_event(shared, action, id, None));
+    tell(shared, "installation", installation_event(shared, action, id, None));
     done(is_known)
 }
 
@@ -178,7 +177,7 @@ async fn approve(shared: State, account: Path<String>) -> HttpResponse {
 async fn send_installation(shared: State, body: Json<InstallationWebhook>) -> HttpResponse {
     let event = installation_event(&shared, &body.action, body.installation_id, None);
     let is_known = event.is_some();
-    tell(&shared, event);
+    tell(&shared, "installation", event);
     done(is_known)
 }
 
@@ -186,7 +185,7 @@ async fn send_authorization_revoked(shared: State, body: Json<Revoked>) -> HttpR
     let id = shared.world().github.account_id(&body.user);
     let Some(id) = id else { return done(false) };
     let event = authorization_revoked(&shared, id);
-    shared.announce(github_webhook(&shared, "github_app_authorization", &event));
+    tell(&shared, "github_app_authorization", Some(event));
     done(true)
 }
 
@@ -200,17 +199,6 @@ async fn send_slack(shared: State, body: Json<SlackEvent>) -> HttpResponse {
     };
     shared.announce(slack::webhook(&shared, &event));
     done(true)
-}
-
-fn tell(shared: &Shared, event: Option<Value>) {
-    if let Some(event) = event {
-        shared.announce(github_webhook(shared, "installation", &event));
-    }
-}
-
-fn github_webhook(shared: &Shared, event: &str, body: &Value) -> Webhook {
-    let delivery = crate::secret::secret("delivery-", 24);
-    Webhook::github(&shared.settings.github_app.webhook_secret, event, &delivery, body)
 }
 
 fn done(is_known: bool) -> HttpResponse {

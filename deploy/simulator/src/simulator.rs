@@ -199,8 +199,7 @@ impl Simulator {
 
     /// Any GitHub webhook, signed.
     pub fn github_webhook(&self, event: &str, body: &Value) -> Webhook {
-        let delivery = crate::secret::secret("delivery-", 24);
-        Webhook::github(&self.shared.settings.github_app.webhook_secret, event, &delivery, body)
+        github::webhook(&self.shared, event, body)
     }
 
     /// Slack's `app_uninstalled` for a workspace or an enterprise, which happened at this time.

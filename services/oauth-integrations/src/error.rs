@@ -56,9 +56,6 @@ pub enum ApiError {
     /// 409 `several_installations`, with the ids to choose from.
     #[error("The organization has several connections; name one as installation_id")]
     SeveralInstallations(Vec<Uuid>),
-    /// 409 `conflict`
-    #[error("{0}")]
-    Conflict(&'static str),
     /// 413 `payload_too_large`
     #[error("The body is too large")]
     TooLarge,
@@ -109,7 +106,6 @@ impl ApiError {
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::NeedsReconnect { .. } => "needs_reconnect",
             Self::SeveralInstallations(_) => "several_installations",
-            Self::Conflict(_) => "conflict",
             Self::TooLarge => "payload_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::RateLimited { .. } => "rate_limited",
@@ -129,9 +125,7 @@ impl ResponseError for ApiError {
             Self::PermissionDenied | Self::ForbiddenOrigin => StatusCode::FORBIDDEN,
             Self::NotFound | Self::NotConnected | Self::ProviderNotConfigured => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NeedsReconnect { .. } | Self::SeveralInstallations(_) | Self::Conflict(_) => {
-                StatusCode::CONFLICT
-            }
+            Self::NeedsReconnect { .. } | Self::SeveralInstallations(_) => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,

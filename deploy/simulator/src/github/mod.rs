@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::world::Shared;
 
 pub(crate) use install::approve_request;
-pub(crate) use notice::{authorization_revoked, installation_event};
+pub(crate) use notice::{authorization_revoked, installation_event, tell, webhook};
 
 /// GitHub's state.
 #[derive(Clone, Debug, Default)]

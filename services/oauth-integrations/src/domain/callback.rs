@@ -7,11 +7,14 @@ use super::{
     Integrations,
     audit::{self, Circumstances, Event},
     connect, notice, opaque,
-    provider::{AuthorizationRequest, AuthorizationStep, CodeExchange, OAuthProvider, OAuthTokens, Platform},
+    provider::{
+        AuthorizationRequest, AuthorizationStep, CodeExchange, InstallationInfo, OAuthProvider, OAuthTokens,
+        Platform, ProviderError,
+    },
     result::{self, Outcome},
     state::{self, BeginError, Consent, Position},
 };
-use crate::store::StoreError;
+use crate::store::{StoreError, installation::EXTERNAL_CONSTRAINT};
 
 /// What came back in the address, each value once and of bounded length.
 #[derive(Debug, Default)]
@@ -50,6 +53,15 @@ pub enum CallbackError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Credential(#[from] super::credential::CredentialError),
+}
+
+/// What came of asking the provider.
+enum Word {
+    /// These tokens, for these accounts.
+    Granted(OAuthTokens, Vec<InstallationInfo>),
+    /// An owner is to be asked; the tokens say who wants it.
+    Requested(OAuthTokens),
+    Ended(Ending),
 }
 
 /// What a consent led to.
@@ -118,10 +130,17 @@ async fn handle(
     if let Some(position) = next_position(&consent, &back) {
         return Ok(Next::Provider(state::go_on(integrations, consent, position).await?));
     }
-    let Some(ending) = conclude(integrations, provider, &consent, back, circumstances).await? else {
-        return Ok(Next::LinkExpired);
+    let Some(word) = ask(provider, &consent, back).await else { return Ok(Next::LinkExpired) };
+    let outcome = conclude(integrations, &consent, word, circumstances).await;
+    let outcome = match outcome {
+        // Two organizations at the same moment: the index decides.
+        Err(CallbackError::Store(error)) if error.is_constraint(EXTERNAL_CONSTRAINT) => {
+            let word = Word::Ended(Ending::of(Outcome::AlreadyConnected));
+            conclude(integrations, &consent, word, circumstances).await
+        }
+        outcome => outcome,
     };
-    finish(integrations, &consent, ending, circumstances).await.map(Next::Result)
+    outcome.map(Next::Result)
 }
 
 /// Whether the consent goes on at another page of the provider: GitHub's install page may come back without a code, and then says
@@ -152,20 +171,14 @@ fn is_from(provider: &dyn OAuthProvider, consent: &Consent, iss: Option<&str>) -
     Url::parse(iss).is_ok_and(|iss| iss.origin() == provider.get_authorization_url(&request).origin())
 }
 
-/// Trades the code and connects. None where the return holds neither a code nor an error.
-async fn conclude(
-    integrations: &Integrations,
-    provider: &dyn OAuthProvider,
-    consent: &Consent,
-    back: Return,
-    circumstances: &Circumstances,
-) -> Result<Option<Ending>, CallbackError> {
+/// Trades the code, and learns what it was given for. None where the return holds neither a code nor an error.
+async fn ask(provider: &dyn OAuthProvider, consent: &Consent, back: Return) -> Option<Word> {
     if let Some(error) = &back.error {
         let outcome = if error == "access_denied" { Outcome::Denied } else { Outcome::Refused };
         let detail = back.error_description.or(back.error);
-        return Ok(Some(Ending { outcome, account_id: None, account_name: None, detail }));
+        return Some(Word::Ended(Ending { detail, ..Ending::of(outcome) }));
     }
-    let Some(code) = back.code else { return Ok(None) };
+    let code = back.code?;
     let exchange = CodeExchange {
         code: &code,
         redirect_uri: &consent.redirect_uri,
@@ -173,38 +186,48 @@ async fn conclude(
     };
     let tokens: OAuthTokens = match provider.exchange_code(exchange).await {
         Ok(tokens) => tokens,
-        Err(error) => return Ok(Some(Ending::of_error(&error))),
+        Err(error) => return Some(Word::Ended(Ending::of_error(&error))),
     };
-    let is_request = consent.position.is_request || back.setup_action.as_deref() == Some("request");
-    if is_request {
-        return connect::remember_request(integrations, consent, &tokens, circumstances).await.map(Some);
+    if consent.position.is_request || back.setup_action.as_deref() == Some("request") {
+        return Some(Word::Requested(tokens));
     }
     // What the first page claimed counts: the second was only for the proof.
     let claimed = match consent.position.step {
         AuthorizationStep::Install => back.installation_id,
         AuthorizationStep::Authorize => consent.position.claimed_install_id.clone(),
     };
-    let infos = match provider.get_installation_info(&tokens, claimed.as_deref()).await {
-        Ok(infos) => infos,
-        Err(error) => return Ok(Some(Ending::of_error(&error))),
-    };
-    connect::connect(integrations, consent, &tokens, infos, circumstances).await.map(Some)
+    Some(match provider.get_installation_info(&tokens, claimed.as_deref()).await {
+        Ok(infos) => Word::Granted(tokens, infos),
+        Err(error) => Word::Ended(Ending::of_error(&error)),
+    })
 }
 
-/// Writes down how it went, tells the runtime, and keeps the result for the page.
-async fn finish(
+/// Connects, writes down how it went, puts the notice to the runtime on its way, and keeps the result for the page: all or nothing.
+async fn conclude(
     integrations: &Integrations,
     consent: &Consent,
-    ending: Ending,
+    word: Word,
     circumstances: &Circumstances,
 ) -> Result<SecretString, CallbackError> {
     let wish = &consent.wish;
-    let (outcome, account) = (ending.outcome, ending.account_name.as_deref());
-    let is_success = outcome == Outcome::Connected;
-    tracing::info!(platform = %wish.platform, outcome = outcome.as_str(), "a consent came back");
-    integrations.metrics.count_consent(wish.platform, outcome.as_str());
     let mut connection = integrations.db.connection().await?;
     let transaction = connection.transaction().await?;
+    let ending = match word {
+        Word::Granted(tokens, infos) => {
+            connect::connect(&transaction, &integrations.cipher, consent, &tokens, infos, circumstances)
+                .await?
+        }
+        Word::Requested(tokens) => {
+            let metadata = match integrations.runtime {
+                Some(_) => notice::remember(tokens.metadata, wish),
+                None => tokens.metadata,
+            };
+            connect::remember_request(&transaction, consent, metadata, circumstances).await?
+        }
+        Word::Ended(ending) => ending,
+    };
+    let (outcome, account) = (ending.outcome, ending.account_name.as_deref());
+    let is_success = outcome == Outcome::Connected;
     if !is_success && outcome != Outcome::PendingApproval {
         let event = Event::new("installation.connect", wish.platform).actor(wish.holder.user_id);
         audit::record(&transaction, &consent.tenant(), event.refused(outcome.as_str()), circumstances)
@@ -226,6 +249,8 @@ async fn finish(
         notice::record(&transaction, &completed).await?;
     }
     transaction.commit().await?;
+    tracing::info!(platform = %wish.platform, outcome = outcome.as_str(), "a consent came back");
+    integrations.metrics.count_consent(wish.platform, outcome.as_str());
     Ok(secret)
 }
 
@@ -235,11 +260,10 @@ impl Ending {
         Self { outcome, account_id: None, account_name: None, detail: None }
     }
 
-    fn of_error(error: &super::provider::ProviderError) -> Self {
+    fn of_error(error: &ProviderError) -> Self {
         tracing::warn!(%error, "a consent could not be completed");
         let detail = match error {
-            super::provider::ProviderError::Refused { code }
-            | super::provider::ProviderError::Misconfigured { code } => Some(code.clone()),
+            ProviderError::Refused { code } | ProviderError::Misconfigured { code } => Some(code.clone()),
             _ => None,
         };
         Self { detail, ..Self::of(error.into()) }

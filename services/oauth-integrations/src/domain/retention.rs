@@ -16,13 +16,21 @@ const HAND_OUTS_KEPT: Duration = Duration::days(400);
 
 /// Deletes what ended; how many rows.
 pub async fn purge(integrations: &Integrations) -> Result<u64, StoreError> {
-    let connection = integrations.db.connection().await?;
+    let db = integrations.db.connection().await?;
     let oldest = first_id_of(OffsetDateTime::now_utc() - HAND_OUTS_KEPT);
-    Ok(store::oauth_state::delete_ended(&connection, BATCH).await?
-        + store::ticket::delete_ended(&connection, BATCH).await?
-        + store::webhook_delivery::delete_old(&connection, DELIVERIES_DAYS, BATCH).await?
-        + store::notice::delete_old(&connection, NOTICES_DAYS, BATCH).await?
-        + store::credential::delete_hand_outs_before(&connection, oldest, BATCH).await?)
+    let mut deleted = 0;
+    // Hand-outs end at the pace at which they were made, so one batch at a time might never catch up.
+    loop {
+        let round = store::oauth_state::delete_ended(&db, BATCH).await?
+            + store::ticket::delete_ended(&db, BATCH).await?
+            + store::webhook_delivery::delete_old(&db, DELIVERIES_DAYS, BATCH).await?
+            + store::notice::delete_old(&db, NOTICES_DAYS, BATCH).await?
+            + store::credential::delete_hand_outs_before(&db, oldest, BATCH).await?;
+        deleted += round;
+        if round == 0 {
+            return Ok(deleted);
+        }
+    }
 }
 
 /// No `UUIDv7` of that moment is smaller.

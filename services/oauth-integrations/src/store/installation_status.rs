@@ -29,6 +29,8 @@ pub struct FindingRecord<'a> {
     pub external_org_name: Option<String>,
     pub permissions: Option<Value>,
     pub scopes: Option<Vec<String>>,
+    /// The kind and version of the credential that it was found out with; none where it was none of the installation's.
+    pub asked_with: Option<(&'a str, i64)>,
 }
 
 /// What an approved request was approved for.
@@ -83,7 +85,8 @@ pub async fn find_by_metadata(
     query(db, &sql, &[&platform, &member, &value]).await?.iter().map(from_row).collect()
 }
 
-/// Writes a finding down unless somebody connected the installation anew meanwhile; whether it was written.
+/// Writes a finding down unless somebody connected the installation anew meanwhile, or renewed the credential that it was found out
+/// with; whether it was written.
 pub async fn apply(
     db: &impl Executor,
     tenant: &Tenant,
@@ -95,8 +98,11 @@ pub async fn apply(
                  status_reason = CASE WHEN $4::text IS NULL THEN status_reason ELSE $5 END, \
                  external_org_name = coalesce($6, external_org_name), permissions = coalesce($7, permissions), \
                  scopes = coalesce($8, scopes), updated_at = now() \
-               WHERE org_id = $1 AND id = $2 AND connected_at IS NOT DISTINCT FROM $3 AND revoked_at IS NULL";
-    let parameters: [&(dyn ToSql + Sync); 8] = [
+               WHERE org_id = $1 AND id = $2 AND connected_at IS NOT DISTINCT FROM $3 AND revoked_at IS NULL \
+                 AND ($9::text IS NULL OR EXISTS (SELECT FROM installation_credentials c \
+                      WHERE c.installation_id = $2 AND c.kind = $9 AND c.credential_version = $10))";
+    let (kind, version) = finding.asked_with.unzip();
+    let parameters: [&(dyn ToSql + Sync); 10] = [
         &tenant.org_id(),
         &id,
         &connected_at,
@@ -105,6 +111,8 @@ pub async fn apply(
         &finding.external_org_name,
         &finding.permissions,
         &finding.scopes,
+        &kind,
+        &version,
     ];
     Ok(execute(db, sql, &parameters).await? == 1)
 }
@@ -178,6 +186,21 @@ pub async fn mark_ends(db: &impl Executor, grant_days: f64, refresh_days: f64) -
                      status_reason = CASE WHEN is_over THEN 'grant_expired' ELSE 'grant_ends_soon' END, updated_at = now() \
                  FROM ends WHERE i.id = ends.installation_id AND i.status = 'active' AND (is_over OR i.status_reason IS NULL)";
     execute(db, sql, &[&grant_days, &refresh_days]).await
+}
+
+/// Says of installations whose token has ended and could not be renewed so many times in a row that it fails, though nobody refuses;
+/// and takes it back. What an end of the grant says is said already.
+pub async fn mark_failing(db: &impl Executor, failures: i32) -> Result<u64, StoreError> {
+    let sql = "UPDATE oauth_installations SET status_reason = CASE WHEN seen.is_failing THEN 'renewal_fails' END, updated_at = now() \
+               FROM (SELECT i.id, EXISTS ( \
+                       SELECT FROM installation_credentials c WHERE c.installation_id = i.id AND c.failures >= $1 \
+                         AND c.refused_reason IS NULL AND (c.access_token_encrypted IS NULL OR c.token_expires_at < now()) \
+                         AND NOT (c.kind = 'user' AND i.external_install_id IS NOT NULL)) AS is_failing \
+                     FROM oauth_installations i \
+                     WHERE i.status = 'active' AND (i.status_reason IS NULL OR i.status_reason = 'renewal_fails')) seen \
+               WHERE oauth_installations.id = seen.id AND status = 'active' \
+                 AND is_failing <> (status_reason IS NOT NULL)";
+    execute(db, sql, &[&failures]).await
 }
 
 fn from_row(row: &Row) -> Result<ReachedRecord, StoreError> {

@@ -2,7 +2,7 @@
 
 use simulator::{Fault, FaultKind, Provider};
 
-use crate::helpers::{Answer, Ask, CutProxy, TestApp, app::SITE_1, until, wait::eventually};
+use crate::helpers::{Ask, Browser, CutProxy, TestApp, app::SITE_1, until, wait::eventually};
 
 const ENDPOINTS: [(&str, Provider, &str); 3] = [
     ("github", Provider::Github, "/access_tokens"),
@@ -87,12 +87,29 @@ async fn odd_but_right_answers_are_understood() {
         for (platform, provider, endpoint) in ENDPOINTS {
             app.expire_tokens().await;
             app.sim.fault(Fault::once(provider, endpoint, kind.clone()));
-            let answer: Answer = app.hand_out(platform).await;
-            // An answer that says it is HTML may be taken for trouble; it is never taken for a refusal.
-            assert!(answer.status == 200 || answer.status == 503, "{platform} {kind:?}: {}", answer.text);
-            forget_pause(&app).await;
             app.hand_out(platform).await.expect(200);
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_whose_tokens_end_at_once_is_not_asked_over_and_over() {
+    let app = connected().await;
+    for expires_in in ["0", "-5", "\"30\""] {
+        app.expire_tokens().await;
+        forget_pause(&app).await;
+        let before = app.sim.count(Provider::Atlassian, "POST /oauth/token", "");
+        let body =
+            format!(r#"{{"access_token":"a","refresh_token":"r","expires_in":{expires_in},"scope":""}}"#);
+        let kind = FaultKind::Reply { status: 200, content_type: "application/json".to_owned(), body };
+        app.sim.fault(Fault::always(Provider::Atlassian, "POST /oauth/token", kind));
+        for _ in 0..5 {
+            let later = app.hand_out("jira").await.problem(503, "temporarily_unavailable");
+            assert!(later.header("retry-after").is_some(), "{}", later.text);
+        }
+        let calls = app.sim.count(Provider::Atlassian, "POST /oauth/token", "") - before;
+        assert_eq!(calls, 1, "expires_in {expires_in}");
+        app.sim.clear_faults();
     }
 }
 
@@ -194,6 +211,17 @@ async fn what_ended_at_the_provider_is_told_with_its_reason() {
     app.expire_tokens().await;
     app.sim.world().slack.uninstall("T0EXAMPLE");
     app.hand_out("slack").await.problem(409, "needs_reconnect");
+    // Atlassian has two ways to say so.
+    let refusal = r#"{"error":"unauthorized_client","error_description":"refresh_token is invalid"}"#;
+    let kind = FaultKind::Reply {
+        status: 403,
+        content_type: "application/json".to_owned(),
+        body: refusal.to_owned(),
+    };
+    app.sim.fault(Fault::once(Provider::Atlassian, "POST /oauth/token", kind));
+    app.hand_out("jira").await.problem(409, "needs_reconnect");
+    app.connect("jira", [("site", SITE_1)]).await.expect(200);
+    app.expire_tokens().await;
     app.sim.world().atlassian.revoke("557058:alice");
     app.hand_out("jira").await.problem(409, "needs_reconnect");
     // The person comes back, and all of it works again under the same ids.
@@ -223,6 +251,27 @@ async fn without_a_database_it_says_so_soon() {
         assert!(answer.took.as_secs_f64() < 2.0, "{:?}", answer.took);
         assert!(answer.header("retry-after").is_some(), "{}", answer.text);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_auth_api_it_says_so_soon_and_what_takes_no_token_goes_on() {
+    let app = TestApp::with().set("AUTH_API_URL", "http://127.0.0.1:1").unready().spawn().await;
+    until("the database is there", async || {
+        let ready = app.admin("/readyz").await.expect(503);
+        ready.body["missing"] == serde_json::json!(["keys"])
+    })
+    .await;
+    for answer in [app.hand_out("jira").await, app.get("/oauth/installations").await] {
+        let answer = answer.problem(503, "dependency_unavailable");
+        assert!(answer.took.as_secs_f64() < 2.0, "{:?}", answer.took);
+        assert!(answer.header("retry-after").is_some(), "{}", answer.text);
+    }
+    let browser = Browser::new(&app);
+    browser.get("/oauth/data-sources").await.page(401, "This page is closed");
+    let back = browser.get(&format!("/oauth/callback/jira?code=x&state={}", "A".repeat(43))).await;
+    browser.follow(back).await.page(400, "Link expired");
+    let event = app.sim.slack_uninstalled_webhook("T0EXAMPLE", app.sim.now());
+    assert_eq!(event.post(&app.http, &format!("{}/oauth/webhooks/slack", app.url)).await.unwrap(), 202);
 }
 
 #[tokio::test(flavor = "multi_thread")]

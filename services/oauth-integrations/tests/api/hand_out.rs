@@ -56,6 +56,37 @@ async fn s26_a_foreign_and_an_unknown_organization_look_the_same_and_users_get_n
 }
 
 #[tokio::test]
+async fn s26_a_service_reaches_no_connection_of_another_organization_by_its_id() {
+    let app = TestApp::spawn().await;
+    let foreign = app.connect_jira().await;
+    app.hand_out("jira").await.expect(200);
+    let other = Uuid::now_v7();
+    let scopes = "integrations:read integrations:token:read";
+    let calls = app.sim.calls().len();
+    // Bound to another one, to both but asking in the other's name, and to none.
+    for orgs in [&[other][..], &[other, app.org_id], &[]] {
+        let service = app.auth_api.service("indexer-worker", scopes, orgs);
+        let ask = async |method, path: String| app.call(method, &path).bearer_auth(&service).ask().await;
+        let (own, id) = (format!("org_id={other}"), foreign);
+        for (method, path) in [
+            (Method::GET, format!("/oauth/token/jira?{own}&installation_id={id}")),
+            (Method::GET, format!("/oauth/installations/{id}?{own}")),
+            (Method::POST, format!("/oauth/installations/{id}/check?{own}")),
+        ] {
+            ask(method, path).await.expect(404);
+        }
+        let listed = ask(Method::GET, format!("/oauth/installations?{own}")).await;
+        assert!(!listed.text.contains(&foreign.to_string()), "{}", listed.text);
+        if orgs.len() != 1 {
+            let unnamed = ask(Method::GET, format!("/oauth/token/jira?installation_id={foreign}")).await;
+            assert!(matches!(unnamed.status, 400 | 404), "{}", unnamed.text);
+        }
+    }
+    assert_eq!(app.sim.calls().len(), calls);
+    assert_eq!(app.database.number("SELECT count(*) FROM token_hand_outs").await, 1);
+}
+
+#[tokio::test]
 async fn s27_an_operator_can_name_the_platforms_of_a_client() {
     let app = TestApp::with().set("HAND_OUT_PLATFORMS", "indexer-worker=github+jira").spawn().await;
     app.connect_slack().await;

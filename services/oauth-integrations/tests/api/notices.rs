@@ -37,6 +37,24 @@ async fn the_runtime_hears_how_it_went_with_the_services_own_token() {
 }
 
 #[tokio::test]
+async fn an_account_is_connected_together_with_its_notice_or_not_at_all() {
+    let database = crate::helpers::TestDatabase::create().await;
+    let app = with_runtime(&database).await;
+    app.database
+        .execute(
+            "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ \
+               BEGIN RAISE EXCEPTION 'stopped' USING ERRCODE = '57P01'; END $$; \
+             CREATE TRIGGER stop BEFORE INSERT ON notices FOR EACH ROW EXECUTE FUNCTION stop()",
+        )
+        .await;
+    app.connect("slack", [("workspace", "T0EXAMPLE")]).await.expect(503);
+    assert_eq!(app.installations("slack").await.len(), 0, "the chat that waits would never hear of it");
+    app.database.execute("DROP TRIGGER stop ON notices").await;
+    connect(&app, [("workspace", "T0EXAMPLE")]).await;
+    assert_eq!(app.installations("slack").await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_runtime_that_is_away_is_told_later_and_once() {
     let database = crate::helpers::TestDatabase::create().await;
     let app = with_runtime(&database).await;

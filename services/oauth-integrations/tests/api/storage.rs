@@ -117,6 +117,39 @@ async fn s20_an_old_key_opens_and_the_first_one_seals() {
 }
 
 #[tokio::test]
+async fn s20_a_row_that_does_not_open_keeps_no_other_from_being_rewrapped() {
+    let app = TestApp::spawn().await;
+    app.connect_slack().await;
+    let jira = app.connect_jira().await;
+    app.database
+        .execute(&format!(
+            "UPDATE installation_credentials SET key_id = 'lost', \
+               access_token_encrypted = replace(access_token_encrypted, 'test-1', 'lost') \
+             WHERE kind = 'bot'; \
+             UPDATE installation_credentials SET access_token_encrypted = refresh_token_encrypted WHERE kind = 'user' \
+               AND installation_id <> '{jira}'"
+        ))
+        .await;
+    let mut settings = process::base_settings("http://auth-api.test");
+    settings.extend(app.database.settings(None));
+    settings.push(("TOKEN_ENCRYPTION_KEYS", format!("{SECOND},{KEYS}")));
+    let outcome = process::run(&["keys", "rewrap"], &settings).await;
+    assert_eq!(outcome.code, Some(1), "{}{}", outcome.stdout, outcome.stderr);
+    // Whoever took the old key out now would lose them, so it says which.
+    let slack = app.only_installation("slack").await.to_string();
+    assert!(outcome.stderr.contains(&slack) && outcome.stderr.contains("\"lost\""), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("1 rewrapped; 2 cannot be opened"), "{}", outcome.stderr);
+    let new = format!(
+        "SELECT count(*) FROM installation_credentials WHERE key_id = 'test-2' AND installation_id = '{jira}'"
+    );
+    assert_eq!(app.database.number(&new).await, 1);
+    assert_eq!(
+        app.database.number("SELECT count(*) FROM installation_credentials WHERE key_id = 'test-2'").await,
+        1
+    );
+}
+
+#[tokio::test]
 async fn s21_without_a_key_it_does_not_start() {
     let database = crate::helpers::TestDatabase::create().await;
     for keys in [None, Some(""), Some("k1:short"), Some("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")] {

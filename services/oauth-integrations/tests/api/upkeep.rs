@@ -1,8 +1,18 @@
 //! What is done ahead of need: renewals, warnings, questions to the providers, and an end for what ended.
 
-use oauth_integrations::domain::{credential, retention};
+use std::sync::Arc;
 
-use crate::helpers::TestApp;
+use oauth_integrations::{
+    config::Config,
+    domain::{Integrations, credential, retention},
+};
+use simulator::{Fault, FaultKind, Provider};
+
+use crate::helpers::{Ask, TestApp, app::settings, until};
+
+/// A refresh token that ends within a month and was not used for two.
+const IDLE: &str = "UPDATE installation_credentials SET refresh_expires_at = now() + interval '29 days', \
+                    created_at = now() - interval '61 days', last_refresh_at = NULL";
 
 /// How the only installation is, and why.
 async fn standing(app: &TestApp) -> (String, Option<String>) {
@@ -23,7 +33,8 @@ async fn a_token_in_use_is_renewed_before_it_ends_and_an_unused_one_is_left() {
     assert_eq!(credential::renew_due(&app.integrations).await.unwrap(), 0);
     app.hand_out_with("jira", "&min_ttl=0").await.expect(200);
     // The hand-out of a token that ends soon renews it by itself.
-    crate::helpers::until("it is renewed", async || app.refreshes("jira") == 1).await;
+    let written = "SELECT refreshed_count FROM installation_credentials";
+    until("it is renewed", async || app.database.number(written).await == 1).await;
     app.database.execute(soon).await;
     credential::renew_due(&app.integrations).await.unwrap();
     assert_eq!(app.refreshes("jira"), 2);
@@ -34,13 +45,114 @@ async fn a_token_in_use_is_renewed_before_it_ends_and_an_unused_one_is_left() {
 async fn a_refresh_token_that_would_end_unused_is_used() {
     let app = TestApp::spawn().await;
     app.connect_jira().await;
-    let idle = "UPDATE installation_credentials SET refresh_expires_at = now() + interval '29 days', \
-                created_at = now() - interval '61 days', last_refresh_at = NULL";
-    app.database.execute(idle).await;
+    app.database.execute(IDLE).await;
     assert_eq!(credential::renew_due(&app.integrations).await.unwrap(), 1);
     assert_eq!(app.refreshes("jira"), 1);
     let days = "SELECT round(extract(epoch FROM refresh_expires_at - now()) / 86400)::bigint FROM installation_credentials";
     assert_eq!(app.database.number(days).await, 90);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_sweep_at_once_use_a_refresh_token_once() {
+    let app = TestApp::spawn().await;
+    app.connect_jira().await;
+    let settings = settings(&app.sim, &app.auth_api, &app.database, &[]);
+    let pairs = settings.iter().map(|(name, value)| (*name, value.as_str()));
+    let registry = prometheus::Registry::new();
+    let other = Arc::new(Integrations::new(&Config::from_pairs(pairs).unwrap(), &registry).unwrap());
+    app.database.execute(IDLE).await;
+    // Both have found it before either takes it.
+    app.database.execute("BEGIN; SELECT FROM installation_credentials FOR UPDATE").await;
+    let sweeps =
+        async { tokio::join!(credential::renew_due(&app.integrations), credential::renew_due(&other)) };
+    let let_go = async {
+        app.database.until_waiting("UPDATE installation_credentials%", 2).await;
+        app.database.execute("COMMIT").await;
+    };
+    let ((one, two), ()) = tokio::join!(sweeps, let_go);
+    assert_eq!((one.unwrap(), two.unwrap()), (1, 1));
+    assert_eq!(app.refreshes("jira"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_was_cut_off_is_made_up_for_while_the_provider_still_lets_it() {
+    let app = TestApp::spawn().await;
+    app.connect_jira().await;
+    app.expire_tokens().await;
+    app.sim.fault(Fault::once(Provider::Atlassian, "POST /oauth/token", FaultKind::ResetAfter));
+    // Whoever asked does not come again, and nobody was handed it for a day.
+    app.hand_out("jira").await.problem(503, "temporarily_unavailable");
+    app.database.execute("UPDATE installation_credentials SET next_attempt_at = NULL").await;
+    credential::renew_due(&app.integrations).await.unwrap();
+    assert_eq!(app.refreshes("jira"), 2, "the reply was lost, so the old token is used again");
+    app.hand_out("jira").await.expect(200);
+    assert_eq!(app.refreshes("jira"), 2);
+
+    // A holder that was killed left its lease.
+    app.database
+        .execute(
+            "DELETE FROM token_hand_outs; \
+             UPDATE installation_credentials SET lease_holder = gen_random_uuid(), lease_until = now() - interval '1 second'",
+        )
+        .await;
+    credential::renew_due(&app.integrations).await.unwrap();
+    assert_eq!(app.refreshes("jira"), 3);
+    assert_eq!(credential::renew_due(&app.integrations).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_provider_says_about_a_renewed_token_is_no_word_on_the_new_one() {
+    let app = TestApp::spawn().await;
+    let id = app.connect_jira().await;
+    // The token has ended at Atlassian, and as far as is known here it lasts ten minutes more.
+    app.sim.advance_clock(3601);
+    let soon = "UPDATE installation_credentials SET token_expires_at = now() + interval '10 minutes'";
+    app.database.execute(soon).await;
+    let asked = || app.sim.count(Provider::Atlassian, "GET /oauth/token/accessible-resources", "");
+    let before = asked();
+    let slow = FaultKind::Delay { milliseconds: 1500 };
+    app.sim.fault(Fault::once(Provider::Atlassian, "accessible-resources", slow));
+    let path = format!("/oauth/installations/{id}/check");
+    let check = app.call(reqwest::Method::POST, &path).bearer_auth(app.manager()).ask();
+    let check = tokio::spawn(check);
+    until("Atlassian is asked with the old token", async || asked() == before + 1).await;
+    app.hand_out_with("jira", "&min_ttl=3000").await.expect(200);
+    assert_eq!(app.refreshes("jira"), 1);
+    assert_eq!(check.await.unwrap().expect(200).text_at("/status"), "active");
+    app.hand_out("jira").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_renewal_that_goes_on_failing_is_said_and_taken_back() {
+    let app = TestApp::spawn().await;
+    let id = app.connect_jira().await;
+    app.expire_tokens().await;
+    let at_once = "UPDATE installation_credentials SET next_attempt_at = NULL";
+    app.sim.fault(Fault::always(Provider::Atlassian, "POST /oauth/token", FaultKind::ServerError));
+    for failures in 0..10 {
+        if failures == 5 {
+            credential::renew_due(&app.integrations).await.unwrap();
+            assert_eq!(standing(&app).await, is("active", None), "that may pass");
+        }
+        app.database.execute(at_once).await;
+        app.hand_out("jira").await.problem(503, "temporarily_unavailable");
+    }
+    credential::renew_due(&app.integrations).await.unwrap();
+    assert_eq!(standing(&app).await, is("active", Some("renewal_fails")));
+    assert_eq!(app.installation(id).await.text_at("/status_reason"), "renewal_fails");
+    // Nobody asks any more; it is tried nevertheless.
+    app.sim.clear_faults();
+    until("it is well again", async || {
+        // It takes minutes to fail so often that it is left alone for an hour; here it takes none.
+        let soon =
+            "UPDATE installation_credentials SET next_attempt_at = NULL, failures = 10 WHERE failures >= 10";
+        app.database.execute(soon).await;
+        credential::renew_due(&app.integrations).await.unwrap();
+        app.database.number("SELECT refreshed_count FROM installation_credentials").await == 1
+    })
+    .await;
+    assert_eq!(standing(&app).await, is("active", None));
+    app.hand_out("jira").await.expect(200);
 }
 
 #[tokio::test]
@@ -125,7 +237,8 @@ async fn what_ended_is_deleted_and_nothing_else() {
         .execute(
             "UPDATE oauth_states SET expires_at = now() - interval '1 second' \
              WHERE state = (SELECT min(state) FROM oauth_states); \
-             INSERT INTO webhook_deliveries VALUES ('slack', 'old', now() - interval '8 days'), ('slack', 'new', now()); \
+             INSERT INTO webhook_deliveries VALUES ('slack', 'new', now()); \
+             INSERT INTO webhook_deliveries SELECT 'slack', 'old-' || n, now() - interval '8 days' FROM generate_series(1, 1200) n; \
              INSERT INTO notices (id, created_at, payload, delivered_at) VALUES \
                (gen_random_uuid(), now() - interval '8 days', '{}', now() - interval '8 days'), \
                (gen_random_uuid(), now() - interval '6 days', '{}', now() - interval '6 days')",

@@ -1,14 +1,15 @@
 //! What providers tell by themselves: signed, once, and never about the past (S36 to S40).
 
+use oauth_integrations::domain::credential;
 use serde_json::{Value, json};
-use simulator::Webhook;
+use simulator::{Provider, Webhook};
 use uuid::Uuid;
 
 use crate::helpers::{Answer, Ask, TestApp};
 
 /// Sends a webhook to the service.
 async fn send(app: &TestApp, webhook: &Webhook) -> Answer {
-    let name = if webhook.provider == simulator::Provider::Slack { "slack" } else { "github" };
+    let name = if webhook.provider == Provider::Slack { "slack" } else { "github" };
     let mut request =
         app.call(reqwest::Method::POST, &format!("/oauth/webhooks/{name}")).body(webhook.body.clone());
     for (name, value) in &webhook.headers {
@@ -103,6 +104,19 @@ async fn s38_a_delivery_counts_once() {
 }
 
 #[tokio::test]
+async fn s38_a_delivery_that_comes_to_several_replicas_at_once_counts_once() {
+    let app = TestApp::spawn().await;
+    app.connect_github().await;
+    let suspended = app.sim.github_installation_webhook("suspend", number(&app)).unwrap();
+    let mut outcomes = futures_util::future::join_all((0..8).map(|_| outcome(&app, &suspended))).await;
+    outcomes.sort();
+    assert_eq!(outcomes.first().map(String::as_str), Some("applied"));
+    assert!(outcomes[1..].iter().all(|outcome| outcome == "duplicate"), "{outcomes:?}");
+    let written = "SELECT count(*) FROM audit WHERE event = 'installation.status_changed'";
+    assert_eq!(app.database.number(written).await, 1);
+}
+
+#[tokio::test]
 async fn s39_an_event_about_an_earlier_connection_is_ignored() {
     let app = TestApp::spawn().await;
     let slack = app.connect_slack().await;
@@ -165,6 +179,27 @@ async fn uninstalling_wipes_the_tokens_and_says_so() {
     assert_eq!(app.database.number(left).await, 0);
     let over = app.hand_out("github").await.problem(409, "needs_reconnect");
     assert_eq!(over.body["status_reason"], "uninstalled");
+}
+
+#[tokio::test]
+async fn a_workspace_that_removes_the_app_does_not_disconnect_its_enterprise() {
+    let app = TestApp::spawn().await;
+    app.connect("slack", [("workspace", "E0EXAMPLE")]).await.page(200, "Slack connected");
+    let id = app.only_installation("slack").await;
+    app.database.execute("UPDATE oauth_installations SET last_probed_at = now()").await;
+    // Of a workspace inside, where the app was installed apart from this.
+    let event = app.sim.slack_uninstalled_webhook("T0LABS", app.sim.now() + 1);
+    assert_eq!(outcome(&app, &event).await, "applied");
+    assert_eq!(status(&app, id).await, "active");
+    app.hand_out("slack").await.expect(200);
+    // What it means for the whole is asked soon, and nothing was meant.
+    credential::reconcile(&app.integrations).await.unwrap();
+    let asked = async || app.sim.count(Provider::Slack, "POST /api/auth.test", "") == 1;
+    crate::helpers::until("Slack was asked", asked).await;
+    assert_eq!(status(&app, id).await, "active");
+    let event = app.sim.slack_uninstalled_webhook("E0EXAMPLE", app.sim.now() + 1);
+    assert_eq!(outcome(&app, &event).await, "applied");
+    assert_eq!(status(&app, id).await, "needs_reconnect");
 }
 
 #[tokio::test]

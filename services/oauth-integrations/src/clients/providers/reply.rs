@@ -11,6 +11,8 @@ use crate::{
 
 /// A life longer than this is a mistake, and would overflow a date.
 const LONGEST_LIFE_SECONDS: i64 = 10 * 366 * 86_400;
+/// The life of a token that comes with a refresh token and does not say how long it lasts: no provider's is shorter.
+const UNSAID_LIFE: Duration = Duration::hours(1);
 
 /// A text, also where it was written as a number. None where it is empty.
 pub(super) fn text(value: &Value, pointer: &str) -> Option<String> {
@@ -49,11 +51,13 @@ pub(super) fn credential(
     now: OffsetDateTime,
 ) -> Result<Credential, ProviderError> {
     let at = |name: &str| format!("{pointer}/{name}");
+    let refresh_token = secret(value, &at("refresh_token"));
+    let unsaid = refresh_token.as_ref().and_then(|_| now.checked_add(UNSAID_LIFE));
     Ok(Credential {
         kind,
         access_token: secret(value, &at("access_token")).ok_or_else(unreadable)?,
-        refresh_token: secret(value, &at("refresh_token")),
-        token_expires_at: moment_after(now, value, &at("expires_in")),
+        refresh_token,
+        token_expires_at: moment_after(now, value, &at("expires_in")).or(unsaid),
         refresh_expires_at: moment_after(now, value, &at("refresh_token_expires_in")),
         absolute_expires_at: None,
         scopes: scopes(value, &at("scope")),
@@ -83,6 +87,14 @@ mod tests {
             assert_eq!(read.refresh_expires_at, Some(datetime!(2027-05-23 12:00 UTC)));
             assert!(read.scopes.is_empty());
         }
+    }
+
+    #[test]
+    fn only_a_token_that_cannot_be_renewed_may_be_without_an_end() {
+        let end = |answer| credential(CredentialKind::User, &answer, "", NOW).unwrap().token_expires_at;
+        assert_eq!(end(json!({ "access_token": "gho_1" })), None);
+        let unclear = json!({ "access_token": "ghu_1", "refresh_token": "ghr_1", "expires_in": {} });
+        assert_eq!(end(unclear), Some(datetime!(2026-11-21 13:00 UTC)));
     }
 
     #[test]

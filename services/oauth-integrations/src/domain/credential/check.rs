@@ -12,7 +12,7 @@ use crate::{
     domain::{
         Integrations,
         installation::Status,
-        provider::{Credential, OAuthProvider, Platform, Probe, ProviderError},
+        provider::{Credential, CredentialKind, OAuthProvider, Platform, Probe, ProviderError},
     },
     store::{
         self, StoreError,
@@ -24,6 +24,18 @@ use crate::{
 
 /// A token that ends sooner is renewed before the provider is asked with it.
 const MIN_TTL: Duration = Duration::from_mins(1);
+
+/// What the provider says, and the version of the credential that it was asked with, if it was one of the installation's.
+struct Word {
+    said: Result<Probe, ProviderError>,
+    asked_with: Option<(CredentialKind, i64)>,
+}
+
+/// A credential to ask with, as it stood in its row.
+struct Usable {
+    credential: Credential,
+    version: i64,
+}
 
 /// How a connection is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +67,12 @@ async fn check_now(
         let platform = platform_of(&found)?;
         let provider = integrations.providers.get(platform).ok_or(CredentialError::ProviderNotConfigured)?;
         match ask(integrations, provider, tenant, &found, platform).await? {
-            Some(Ok(probe)) => settle_well(integrations, provider, tenant, &found, probe).await?,
-            Some(Err(error)) => settle_ill(integrations, tenant, &found, &error).await?,
+            Some(Word { said: Ok(probe), .. }) => {
+                settle_well(integrations, provider, tenant, &found, probe).await?;
+            }
+            Some(Word { said: Err(error), asked_with }) => {
+                settle_ill(integrations, tenant, &found, &error, asked_with).await?;
+            }
             // A token could not be renewed for good: the renewal has written down why.
             None => {}
         }
@@ -86,41 +102,40 @@ async fn ask(
     tenant: &Tenant,
     row: &InstallationRecord,
     platform: Platform,
-) -> Result<Option<Result<Probe, ProviderError>>, CredentialError> {
+) -> Result<Option<Word>, CredentialError> {
     {
         let connection = integrations.db.connection().await?;
         store::installation_status::touch_probe(&connection, tenant, row.id).await?;
     }
     let number = row.external_install_id.as_deref();
     if provider.mints() && number.is_some() {
-        return Ok(Some(provider.probe(number, None).await));
+        return Ok(Some(Word { said: provider.probe(number, None).await, asked_with: None }));
     }
-    let mut credential = usable(integrations, tenant, row.id, platform).await?;
-    let ends_soon = |credential: &Credential| {
-        credential.token_expires_at.is_some_and(|end| end < OffsetDateTime::now_utc() + MIN_TTL)
+    let mut usable = find_usable(integrations, tenant, row.id, platform).await?;
+    let ends_soon = |usable: &Usable| {
+        usable.credential.token_expires_at.is_some_and(|end| end < OffsetDateTime::now_utc() + MIN_TTL)
     };
-    if let Some(kind) = credential.as_ref().filter(|it| ends_soon(it)).map(|it| it.kind) {
+    if let Some(kind) = usable.as_ref().filter(|it| ends_soon(it)).map(|it| it.credential.kind) {
         let due_within = Some(MIN_TTL);
         let target = Target { tenant: *tenant, installation_id: row.id, platform, kind, due_within };
         integrations.flights.join(integrations, target).await;
-        credential = usable(integrations, tenant, row.id, platform).await?;
-        if credential.as_ref().is_some_and(ends_soon) {
+        usable = find_usable(integrations, tenant, row.id, platform).await?;
+        if usable.as_ref().is_some_and(ends_soon) {
             return Err(CredentialError::TemporarilyUnavailable { retry_after: Duration::from_secs(1) });
         }
     }
-    match credential {
-        Some(credential) => Ok(Some(provider.probe(number, Some(&credential)).await)),
-        None => Ok(None),
-    }
+    let Some(Usable { credential, version }) = usable else { return Ok(None) };
+    let said = provider.probe(number, Some(&credential)).await;
+    Ok(Some(Word { said, asked_with: Some((credential.kind, version)) }))
 }
 
 /// The credential that the installation lives by, if it still counts.
-async fn usable(
+async fn find_usable(
     integrations: &Integrations,
     tenant: &Tenant,
     id: Uuid,
     platform: Platform,
-) -> Result<Option<Credential>, CredentialError> {
+) -> Result<Option<Usable>, CredentialError> {
     let connection = integrations.db.connection().await?;
     let rows = store::credential::list(&connection, tenant, id).await?;
     drop(connection);
@@ -129,10 +144,10 @@ async fn usable(
     let kinds = default_kinds(platform, false);
     let chosen = kinds.iter().find_map(|kind| rows.iter().filter(is_there).find(|row| row.kind == *kind));
     let chosen = chosen.filter(|row| row.refused_reason.is_none());
-    Ok(match chosen.cloned() {
-        Some(row) => seal::open_record(&integrations.cipher, tenant, id, row)?,
-        None => None,
-    })
+    let Some(row) = chosen.cloned() else { return Ok(None) };
+    let version = row.credential_version;
+    let credential = seal::open_record(&integrations.cipher, tenant, id, row)?;
+    Ok(credential.map(|credential| Usable { credential, version }))
 }
 
 async fn settle_well(
@@ -150,6 +165,7 @@ async fn settle_well(
         external_org_name: probe.external_org_name,
         permissions: probe.permissions,
         scopes: probe.scopes,
+        asked_with: None,
     };
     let mut connection = integrations.db.connection().await?;
     let transaction = connection.transaction().await?;
@@ -168,6 +184,7 @@ async fn settle_ill(
     tenant: &Tenant,
     row: &InstallationRecord,
     error: &ProviderError,
+    asked_with: Option<(CredentialKind, i64)>,
 ) -> Result<(), CredentialError> {
     let (status, reason) = match error {
         ProviderError::Suspended => (Status::Suspended, "suspended_at_provider"),
@@ -186,6 +203,8 @@ async fn settle_ill(
     let finding = FindingRecord {
         status: Some(status.as_str()),
         status_reason: Some(reason),
+        // Some providers end a token when it is renewed: that they refuse the old one is no word on the new one.
+        asked_with: asked_with.map(|(kind, version)| (kind.as_str(), version)),
         ..FindingRecord::default()
     };
     let connection = integrations.db.connection().await?;

@@ -7,6 +7,7 @@
 //! A crash between the provider's answer and the row (S47) costs, by provider: GitHub App installation, nothing, since tokens are minted
 //! with the app's key; Atlassian, nothing within ten minutes, since the used refresh token still counts; Slack, nothing if the next
 //! try is soon; GitHub user, the grant, since its refresh token dies with its first use: the person has to reconnect.
+//! The sweep tries again what was cut off, whether anybody asks for it or not.
 
 mod allow_list;
 mod check;
@@ -28,6 +29,7 @@ pub use self::{
     flight::Flights,
     hand_out::{HandOut, Wish, hand_out},
     refresh::{Renewal, renew},
+    seal::rewrap,
     upkeep::{reconcile, renew_due},
 };
 use super::{
@@ -69,9 +71,9 @@ pub async fn save(
     cipher: &TokenCipher,
     tenant: &Tenant,
     installation_id: Uuid,
-    tokens: &OAuthTokens,
+    credentials: &[Credential],
 ) -> Result<(), CredentialError> {
-    for credential in &tokens.credentials {
+    for credential in credentials {
         let sealed = seal::seal(cipher, tenant, installation_id, credential)?;
         store::credential::replace(db, tenant, installation_id, &sealed).await?;
     }

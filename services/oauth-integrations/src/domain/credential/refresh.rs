@@ -36,7 +36,7 @@ pub(super) struct Target {
     pub(super) installation_id: Uuid,
     pub(super) platform: Platform,
     pub(super) kind: CredentialKind,
-    /// Unless its token lasts longer than this; without it in any case.
+    /// Unless its token lasts longer than this; without it if a renewal is owed whenever the token ends.
     pub(super) due_within: Option<Duration>,
 }
 

@@ -9,7 +9,10 @@ use crate::{
         encryption::{AadContext, CipherError, Subject, TokenCipher},
         provider::{Credential, CredentialKind},
     },
-    store::credential::{CredentialRecord, SealedCredential},
+    store::{
+        credential::{CredentialRecord, SealedCredential},
+        credential_key::SealedRecord,
+    },
 };
 
 const ACCESS_TOKEN: &str = "access_token_encrypted";
@@ -87,6 +90,24 @@ pub(super) fn open_record(
         absolute_expires_at: row.absolute_expires_at,
         scopes: row.scopes,
     }))
+}
+
+/// The ciphertexts of a row under the key in use.
+pub fn rewrap(
+    cipher: &TokenCipher,
+    row: &SealedRecord,
+) -> Result<(Option<String>, Option<String>), CipherError> {
+    let tenant = Tenant::of_record(row.org_id);
+    let rewrap = |name: &str, sealed: Option<&String>| {
+        let Some(text) = sealed else { return Ok(None) };
+        let column = column(&row.kind, name);
+        let rewrapped = cipher.rewrap(&context(&tenant, row.installation_id, &column), text)?;
+        Ok(Some(rewrapped.map_or_else(|| text.clone(), |sealed| sealed.text)))
+    };
+    Ok((
+        rewrap(ACCESS_TOKEN, row.access_token_encrypted.as_ref())?,
+        rewrap(REFRESH_TOKEN, row.refresh_token_encrypted.as_ref())?,
+    ))
 }
 
 /// Two kinds of one installation are two rows: their ciphertexts are not to be swapped either.

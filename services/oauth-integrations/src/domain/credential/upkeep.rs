@@ -14,20 +14,22 @@ use crate::{
 /// Credentials and installations looked after by one pass, and of them at the same time.
 const BATCH: i64 = 100;
 const AT_ONCE: usize = 4;
-/// A refresh token that would end unused is used so many days before.
-const IDLE_WITHIN_DAYS: f64 = 30.0;
 /// A grant's end is announced so many days before, and so is a refresh token's: one that comes that close could not be used.
 const GRANT_WITHIN_DAYS: f64 = 30.0;
 const REFRESH_WITHIN_DAYS: f64 = 14.0;
+/// So many failures in a row, over some minutes, are no passing trouble any more.
+const MANY_FAILURES: i32 = 10;
 /// How long a provider's word on a connection is good for.
 const PROBE_AFTER: Duration = Duration::from_hours(6);
 
-/// Renews what ends soon and is in use, or would end unused, and marks the grants that end; how many renewals there were.
+/// Renews what ends soon and is in use, would end unused, or was cut off at its last renewal; and marks the grants that end, and
+/// what cannot be renewed; how many renewals there were.
 pub async fn renew_due(integrations: &Arc<Integrations>) -> Result<usize, StoreError> {
     let connection = integrations.db.connection().await?;
     store::installation_status::mark_ends(&connection, GRANT_WITHIN_DAYS, REFRESH_WITHIN_DAYS).await?;
+    store::installation_status::mark_failing(&connection, MANY_FAILURES).await?;
     let within = RENEW_AHEAD.as_secs_f64();
-    let due = store::credential::list_due(&connection, within, IDLE_WITHIN_DAYS, BATCH).await?;
+    let due = store::credential::list_due(&connection, within, BATCH).await?;
     drop(connection);
     let count = due.len();
     stream::iter(due).for_each_concurrent(AT_ONCE, |record| renew_one(integrations, record)).await;
@@ -59,6 +61,6 @@ pub async fn reconcile(integrations: &Arc<Integrations>) -> Result<usize, StoreE
 async fn renew_one(integrations: &Arc<Integrations>, record: DueRecord) {
     let (Ok(platform), Ok(kind)) = (record.platform.parse(), record.kind.parse()) else { return };
     let tenant = Tenant::of_record(record.org_id);
-    let due_within = (!record.is_forced).then_some(RENEW_AHEAD);
+    let due_within = (!record.is_owed).then_some(RENEW_AHEAD);
     renew(integrations, tenant, record.installation_id, platform, kind, due_within).await;
 }

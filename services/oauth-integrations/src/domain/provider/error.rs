@@ -51,6 +51,7 @@ impl ProviderError {
     }
 
     /// Whether the same call may go well later without anybody doing anything.
+    #[cfg(test)]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Misconfigured { .. })
     }

@@ -53,6 +53,13 @@ struct RevokedTokens {
     bot: Vec<String>,
 }
 
+/// The installations that an event is about.
+struct Reach {
+    rows: Vec<ReachedRecord>,
+    /// Or it is about one workspace of the enterprise that they are in.
+    is_whole: bool,
+}
+
 /// Takes a delivery.
 pub async fn receive_slack(
     integrations: &Integrations,
@@ -86,10 +93,21 @@ async fn receive(integrations: &Integrations, delivery: SlackDelivery<'_>) -> Re
         return Ok(Receipt::Duplicate);
     }
     let mut is_applied = false;
-    for row in find_reached(&transaction, &wrapper).await? {
-        if is_current(&row, at) {
-            is_applied |= apply(&transaction, event, &row).await?;
-        }
+    let reach = find_reached(&transaction, &wrapper).await?;
+    for row in reach.rows.iter().filter(|row| is_current(row, at)) {
+        is_applied |= match event.kind.as_str() {
+            "app_uninstalled" if reach.is_whole => {
+                mark_uninstalled(&transaction, Platform::Slack, row).await?;
+                true
+            }
+            // The workspace may have had an installation of its own: Slack is asked what it means for the enterprise.
+            "app_uninstalled" => {
+                let tenant = Tenant::of_record(row.org_id);
+                store::installation_status::forget_probe(&transaction, &tenant, row.id).await?;
+                true
+            }
+            _ => revoke_tokens(&transaction, &event.tokens, row).await?,
+        };
     }
     if !is_applied {
         return Ok(Receipt::Ignored);
@@ -99,28 +117,31 @@ async fn receive(integrations: &Integrations, delivery: SlackDelivery<'_>) -> Re
 }
 
 /// The installation in the workspace, or the one in its whole enterprise if there is none.
-async fn find_reached(db: &impl Executor, wrapper: &Wrapper) -> Result<Vec<ReachedRecord>, StoreError> {
-    for id in [&wrapper.team_id, &wrapper.enterprise_id].into_iter().flatten() {
-        let rows = store::installation_status::find_by_account(db, PLATFORM, id).await?;
-        if !rows.is_empty() {
-            return Ok(rows);
-        }
+async fn find_reached(db: &impl Executor, wrapper: &Wrapper) -> Result<Reach, StoreError> {
+    let (mut rows, mut is_whole) = (Vec::new(), true);
+    if let Some(id) = &wrapper.team_id {
+        rows = store::installation_status::find_by_account(db, PLATFORM, id).await?;
     }
-    Ok(Vec::new())
+    if let (true, Some(id)) = (rows.is_empty(), &wrapper.enterprise_id) {
+        rows = store::installation_status::find_by_account(db, PLATFORM, id).await?;
+        is_whole = wrapper.team_id.is_none();
+    }
+    Ok(Reach { rows, is_whole })
 }
 
-async fn apply(db: &impl Executor, event: &Event, row: &ReachedRecord) -> Result<bool, WebhookError> {
-    if event.kind == "app_uninstalled" {
-        mark_uninstalled(db, Platform::Slack, row).await?;
-        return Ok(true);
-    }
+/// Takes the tokens of these users out of use; whether one of them was of this installation.
+async fn revoke_tokens(
+    db: &impl Executor,
+    tokens: &RevokedTokens,
+    row: &ReachedRecord,
+) -> Result<bool, WebhookError> {
     let is_ours = |member: &str, ids: &[String]| {
         let id = row.metadata.get(member).and_then(Value::as_str);
         id.is_some_and(|id| ids.iter().any(|it| it == id))
     };
     let tenant = Tenant::of_record(row.org_id);
-    let bot_is_gone = is_ours("bot_user_id", &event.tokens.bot);
-    let user_is_gone = is_ours("authed_user_id", &event.tokens.oauth);
+    let bot_is_gone = is_ours("bot_user_id", &tokens.bot);
+    let user_is_gone = is_ours("authed_user_id", &tokens.oauth);
     for (is_gone, kind) in [(bot_is_gone, "bot"), (user_is_gone, "user")] {
         if is_gone {
             let key = CredentialKey { installation_id: row.id, kind };

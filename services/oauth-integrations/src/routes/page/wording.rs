@@ -46,6 +46,11 @@ pub(in crate::routes) fn trouble(installation: &Installation) -> Option<String> 
                 "The consent given at {name} ends soon. Reconnect before it does, and nothing is interrupted."
             )
         }
+        (Status::Active, Some("renewal_fails")) => {
+            format!(
+                "{name} has not renewed the access for a while, so nothing can use it now. It is tried again by itself. If it stays so, reconnect or tell an administrator."
+            )
+        }
         (Status::Active | Status::Revoked, _) => return None,
         (Status::PendingApproval, _) => {
             format!(

@@ -32,7 +32,7 @@ pub struct Backoff {
 }
 
 /// Writes a renewed credential unless the version has changed; whether it was written. An installation that was thought to be in
-/// trouble is well again.
+/// trouble is well again. A credential that is due again already is left alone for a moment: the provider would be asked without end.
 pub async fn save_refreshed(
     db: &impl Executor,
     tenant: &Tenant,
@@ -49,12 +49,14 @@ pub async fn save_refreshed(
                    scopes = CASE WHEN cardinality($10::text[]) > 0 THEN $10 ELSE scopes END, key_id = $11, \
                    credential_version = credential_version + 1, lease_holder = NULL, lease_until = NULL, \
                    last_refresh_at = now(), last_refresh_error = NULL, refreshed_count = refreshed_count + 1, \
-                   refused_reason = NULL, failures = 0, next_attempt_at = NULL, updated_at = now() \
+                   refused_reason = NULL, failures = 0, updated_at = now(), \
+                   next_attempt_at = CASE WHEN $7 < now() + interval '5 minutes' THEN now() + interval '30 seconds' END \
                  WHERE org_id = $1 AND installation_id = $2 AND kind = $3 AND credential_version = $4 \
                  RETURNING installation_id \
                ), healed AS ( \
                  UPDATE oauth_installations SET status = 'active', status_reason = NULL, updated_at = now() \
-                 WHERE $12 AND id IN (SELECT installation_id FROM saved) AND status IN ('needs_reconnect', 'suspended') \
+                 WHERE $12 AND id IN (SELECT installation_id FROM saved) \
+                   AND (status IN ('needs_reconnect', 'suspended') OR status = 'active' AND status_reason = 'renewal_fails') \
                ) SELECT EXISTS (SELECT FROM saved)";
     let parameters: [&(dyn ToSql + Sync); 12] = [
         &tenant.org_id(),

@@ -33,13 +33,25 @@ pub struct DueRecord {
     pub org_id: Uuid,
     pub platform: String,
     pub kind: String,
-    /// It is not its token that ends soon, but the refresh token.
-    pub is_forced: bool,
+    /// Not because its token ends soon.
+    pub is_owed: bool,
 }
 
-/// What makes a renewal due: no token, or one that ends within so many seconds (`$4`); without a number always.
-const IS_DUE: &str = "($4::float8 IS NULL OR c.access_token_encrypted IS NULL \
-                      OR c.token_expires_at < now() + make_interval(secs => $4))";
+/// What makes a renewal due whenever the token ends: the refresh token would end unused; or the last renewal was cut off or failed,
+/// and the provider may have given an answer that it repeats for some minutes only. That is tried again often at first, then each hour.
+/// Who has renewed it makes it undue for everybody.
+const IS_OWED: &str = "(coalesce(c.refresh_expires_at < now() + interval '30 days' \
+                          AND coalesce(c.last_refresh_at, c.created_at) < now() - interval '1 day', false) \
+                       OR c.lease_holder IS NOT NULL \
+                       OR c.failures > 0 AND (c.failures <= 15 OR c.updated_at < now() - interval '1 hour'))";
+
+/// What makes a renewal due: no token, or one that ends within so many seconds (`$4`); without a number only that it is owed.
+fn is_due() -> String {
+    format!(
+        "CASE WHEN $4::float8 IS NULL THEN {IS_OWED} ELSE c.access_token_encrypted IS NULL \
+         OR coalesce(c.token_expires_at < now() + make_interval(secs => $4), false) END"
+    )
+}
 
 /// Makes room for a token that is minted.
 pub async fn insert_empty(
@@ -63,10 +75,11 @@ pub async fn acquire_lease(
     holder: Uuid,
     lease_seconds: f64,
 ) -> Result<Option<LeaseRecord>, StoreError> {
+    let is_due = is_due();
     let sql = format!(
         "UPDATE installation_credentials c SET lease_holder = $5, lease_until = now() + make_interval(secs => $6) \
          FROM oauth_installations i WHERE i.id = c.installation_id AND i.revoked_at IS NULL \
-           AND c.org_id = $1 AND c.installation_id = $2 AND c.kind = $3 AND {IS_DUE} AND c.refused_reason IS NULL \
+           AND c.org_id = $1 AND c.installation_id = $2 AND c.kind = $3 AND {is_due} AND c.refused_reason IS NULL \
            AND (c.lease_until IS NULL OR c.lease_until <= now()) \
            AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= now()) \
          RETURNING c.refresh_token_encrypted, i.external_install_id, c.credential_version"
@@ -91,8 +104,9 @@ pub async fn find_standing(
     key: CredentialKey<'_>,
     due_within_seconds: Option<f64>,
 ) -> Result<Option<StandingRecord>, StoreError> {
+    let is_due = is_due();
     let sql = format!(
-        "SELECT coalesce({IS_DUE}, false) AS is_due, coalesce(c.lease_until > now(), false) AS is_leased, \
+        "SELECT {is_due} AS is_due, coalesce(c.lease_until > now(), false) AS is_leased, \
                 c.refused_reason IS NOT NULL AS is_refused, \
                 CASE WHEN c.next_attempt_at > now() \
                      THEN extract(epoch FROM c.next_attempt_at - now())::float8 END AS pause_seconds \
@@ -113,31 +127,27 @@ pub async fn find_standing(
     .transpose()
 }
 
-/// Credentials of all organizations to renew ahead of need: those in use whose token ends within so many seconds, and those whose
-/// refresh token would end unused within so many days.
+/// Credentials of all organizations to renew ahead of need: those in use whose token ends within so many seconds, and those that
+/// are owed a renewal; what fails again and again comes last.
 pub async fn list_due(
     db: &impl Executor,
     within_seconds: f64,
-    idle_within_days: f64,
     most: i64,
 ) -> Result<Vec<DueRecord>, StoreError> {
-    let sql = "SELECT * FROM ( \
-                 SELECT c.installation_id, c.org_id, i.platform, c.kind, \
-                        coalesce(c.refresh_expires_at < now() + make_interval(secs => $2::float8 * 86400) \
-                                 AND coalesce(c.last_refresh_at, c.created_at) < now() - interval '1 day', false) AS is_forced, \
-                        c.token_expires_at < now() + make_interval(secs => $1) AND EXISTS ( \
-                          SELECT FROM token_hand_outs h WHERE h.installation_id = c.installation_id \
-                            AND h.kind = c.kind AND h.at > now() - interval '1 day') AS is_wanted \
-                 FROM installation_credentials c JOIN oauth_installations i ON i.id = c.installation_id \
-                 WHERE i.status = 'active' AND c.refused_reason IS NULL AND c.access_token_encrypted IS NOT NULL \
-                   AND (c.refresh_token_encrypted IS NOT NULL OR c.kind = 'installation') \
-                   AND (c.lease_until IS NULL OR c.lease_until <= now()) \
-                   AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= now()) \
-                   AND (c.token_expires_at < now() + make_interval(secs => $1) \
-                        OR c.refresh_expires_at < now() + make_interval(secs => $2::float8 * 86400)) \
-               ) due WHERE is_forced AND kind <> 'installation' OR is_wanted LIMIT $3";
-    let rows = query(db, sql, &[&within_seconds, &idle_within_days, &most]).await?;
-    rows.iter().map(due_from_row).collect()
+    let sql = format!(
+        "SELECT * FROM ( \
+           SELECT c.installation_id, c.org_id, i.platform, c.kind, c.failures, {IS_OWED} AS is_owed, \
+                  c.token_expires_at < now() + make_interval(secs => $1) AND EXISTS ( \
+                    SELECT FROM token_hand_outs h WHERE h.installation_id = c.installation_id \
+                      AND h.kind = c.kind AND h.at > now() - interval '1 day') AS is_wanted \
+           FROM installation_credentials c JOIN oauth_installations i ON i.id = c.installation_id \
+           WHERE i.status = 'active' AND c.refused_reason IS NULL AND c.access_token_encrypted IS NOT NULL \
+             AND (c.refresh_token_encrypted IS NOT NULL OR c.kind = 'installation') \
+             AND (c.lease_until IS NULL OR c.lease_until <= now()) \
+             AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= now()) \
+         ) due WHERE is_owed OR is_wanted ORDER BY failures LIMIT $2"
+    );
+    query(db, &sql, &[&within_seconds, &most]).await?.iter().map(due_from_row).collect()
 }
 
 fn due_from_row(row: &Row) -> Result<DueRecord, StoreError> {
@@ -146,6 +156,6 @@ fn due_from_row(row: &Row) -> Result<DueRecord, StoreError> {
         org_id: row.try_get("org_id")?,
         platform: row.try_get("platform")?,
         kind: row.try_get("kind")?,
-        is_forced: row.try_get("is_forced")?,
+        is_owed: row.try_get("is_owed")?,
     })
 }

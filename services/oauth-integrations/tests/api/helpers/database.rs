@@ -16,7 +16,7 @@ use tokio::{runtime::Handle, sync::OnceCell};
 use tokio_postgres::{Client, Config, NoTls, config::Host};
 use uuid::Uuid;
 
-use super::process;
+use super::{process, wait::until};
 
 /// Every test database is called so, then the run, then a number.
 const PREFIX: &str = "integrations_test_";
@@ -87,6 +87,20 @@ impl TestDatabase {
     /// Runs statements.
     pub async fn execute(&self, sql: &str) {
         self.hand().await.batch_execute(sql).await.expect("the statements");
+    }
+
+    /// Waits until so many statements like this wait for a lock.
+    pub async fn until_waiting(&self, like: &str, count: i64) {
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+             AND wait_event_type = 'Lock' AND query LIKE '{like}'"
+        );
+        until("they wait", async || {
+            // Inside a transaction the view would stay as it was looked at first.
+            self.execute("SELECT pg_stat_clear_snapshot()").await;
+            self.number(&sql).await == count
+        })
+        .await;
     }
 
     /// Everything in it, as `pg_dump` writes it.

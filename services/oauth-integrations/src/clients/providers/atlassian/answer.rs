@@ -14,6 +14,8 @@ use crate::{
 
 /// A refresh token that is not used ends after so long.
 const INACTIVITY: Duration = Duration::days(90);
+/// How long an access token lasts where an answer does not say so.
+const ACCESS_TOKEN_LIFE: Duration = Duration::hours(1);
 
 /// A site that the grant reaches.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,23 +32,30 @@ impl Site {
     }
 }
 
-/// An answer of the token endpoint. `invalid_grant` comes with 403; other refusals are about this client.
+/// An answer of the token endpoint. A refresh token is refused with 403, as `invalid_grant` or, from time to time, as
+/// `unauthorized_client` whose description names it (raycast/extensions#11836); other refusals are about this client.
 pub(super) fn read_token_answer(reply: &Reply, now: OffsetDateTime) -> Result<Credential, ProviderError> {
     let answer = reply.json()?;
     if let Some(code) = text(&answer, "/error") {
-        return Err(refusal(&code, reply.status));
+        let is_about_token = text(&answer, "/error_description")
+            .is_some_and(|description| description.contains("refresh_token"));
+        return Err(refusal(&code, reply.status, is_about_token));
     }
     if !reply.status.is_success() {
         return Err(unreadable());
     }
     let mut read = credential(CredentialKind::User, &answer, "", now)?;
+    read.token_expires_at = read.token_expires_at.or_else(|| now.checked_add(ACCESS_TOKEN_LIFE));
     read.refresh_expires_at = now.checked_add(INACTIVITY);
     Ok(read)
 }
 
-fn refusal(code: &str, status: StatusCode) -> ProviderError {
+fn refusal(code: &str, status: StatusCode, is_about_token: bool) -> ProviderError {
     match code {
         "invalid_grant" => ProviderError::refused(code),
+        "unauthorized_client" if is_about_token && status == StatusCode::FORBIDDEN => {
+            ProviderError::refused(code)
+        }
         "unauthorized_client" | "invalid_client" | "invalid_request" | "unsupported_grant_type" => {
             ProviderError::misconfigured(code)
         }
@@ -115,6 +124,26 @@ mod tests {
     fn an_answer_without_a_refresh_token_is_one() {
         let read = read_token_answer(&Reply::of(200, r#"{"access_token":"a"}"#), NOW).unwrap();
         assert!(read.refresh_token.is_none());
+    }
+
+    #[test]
+    fn a_token_whose_life_is_not_said_is_not_taken_for_an_endless_one() {
+        for expires_in in ["", r#","expires_in":null"#, r#","expires_in":"soon""#, r#","expires_in":[3600]"#]
+        {
+            let body = format!(r#"{{"access_token":"a"{expires_in}}}"#);
+            let read = read_token_answer(&Reply::of(200, &body), NOW).unwrap();
+            assert_eq!(read.token_expires_at, Some(datetime!(2026-11-21 13:00 UTC)), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_that_does_not_count_is_said_in_two_ways() {
+        let body = r#"{"error":"unauthorized_client","error_description":"refresh_token is invalid"}"#;
+        let error = read_token_answer(&Reply::of(403, body), NOW).unwrap_err();
+        assert_eq!(error, ProviderError::refused("unauthorized_client"));
+        let body = r#"{"error":"unauthorized_client","error_description":"Grant type is not allowed"}"#;
+        let error = read_token_answer(&Reply::of(403, body), NOW).unwrap_err();
+        assert_eq!(error, ProviderError::misconfigured("unauthorized_client"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What GitHub's answers mean: of the token endpoint, where a refusal has status 200, and of the REST API.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -11,6 +13,9 @@ use crate::{
     },
     domain::provider::{Credential, CredentialKind, Probe, ProviderError},
 };
+
+/// How long GitHub wants to be left alone after a secondary rate limit that names no time.
+const SECONDARY_LIMIT_PAUSE: Duration = Duration::from_mins(1);
 
 /// An answer of the token endpoint: the error first, whatever the status.
 pub(super) fn read_token_answer(reply: &Reply, now: OffsetDateTime) -> Result<Credential, ProviderError> {
@@ -31,15 +36,22 @@ pub(super) fn read_rest(reply: &Reply) -> Result<Value, ProviderError> {
         StatusCode::UNAUTHORIZED => Err(ProviderError::refused("bad_credentials")),
         StatusCode::FORBIDDEN => {
             let message = reply.json().ok().and_then(|answer| text(&answer, "/message")).unwrap_or_default();
-            if message.to_ascii_lowercase().contains("suspended") {
-                Err(ProviderError::Suspended)
-            } else {
-                Err(ProviderError::refused("forbidden"))
-            }
+            Err(forbidden(&message.to_ascii_lowercase()))
         }
         StatusCode::NOT_FOUND => Err(ProviderError::NotFound),
         StatusCode::UNPROCESSABLE_ENTITY => Err(ProviderError::NotGranted),
         _ => Err(ProviderError::unavailable("an unexpected status")),
+    }
+}
+
+/// What a 403 means is in its sentence only.
+fn forbidden(message: &str) -> ProviderError {
+    if message.contains("suspended") {
+        ProviderError::Suspended
+    } else if message.contains("rate limit") {
+        ProviderError::Unavailable { retry_after: Some(SECONDARY_LIMIT_PAUSE), detail: "too many calls" }
+    } else {
+        ProviderError::refused("forbidden")
     }
 }
 
@@ -168,6 +180,12 @@ mod tests {
             assert_eq!(read.token_expires_at, Some(datetime!(2026-11-21 13:00 UTC)));
             assert_eq!(read.scopes, ["contents:read", "metadata:read"]);
         }
+    }
+
+    #[test]
+    fn too_many_calls_without_a_header_that_says_so_are_no_refusal() {
+        let body = r#"{"message":"You have exceeded a secondary rate limit. Please wait a few minutes before you try again."}"#;
+        assert!(read_rest(&Reply::of(403, body)).unwrap_err().is_transient());
     }
 
     #[test]

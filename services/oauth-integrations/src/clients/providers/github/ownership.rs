@@ -135,10 +135,8 @@ async fn is_owner(
 
 /// Logins change hands; the ids do not.
 fn is_same_account(membership: &Value, installation: &Value) -> bool {
-    match text(membership, "/organization/id") {
-        Some(id) => text(installation, "/account/id") == Some(id),
-        None => true,
-    }
+    let id = text(membership, "/organization/id");
+    id.is_some() && id == text(installation, "/account/id")
 }
 
 fn describe(installation: &Value, person: &Person) -> Result<InstallationInfo, ProviderError> {
@@ -156,4 +154,18 @@ fn describe(installation: &Value, person: &Person) -> Result<InstallationInfo, P
         }),
         aliases: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s15_a_membership_counts_for_the_very_account_that_it_names() {
+        let installation = json!({ "account": { "id": 7, "login": "corp" } });
+        assert!(is_same_account(&json!({ "organization": { "id": 7 } }), &installation));
+        assert!(!is_same_account(&json!({ "organization": { "id": 8 } }), &installation));
+        assert!(!is_same_account(&json!({ "organization": {} }), &installation));
+        assert!(!is_same_account(&json!({ "organization": {} }), &json!({ "account": {} })));
+    }
 }
