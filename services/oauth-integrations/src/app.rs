@@ -26,7 +26,7 @@ use crate::{
     config::{BACKGROUND_CALL_LIMIT, CONNECT_LIMIT, Config, DRAIN_LIMIT, INTROSPECTION_LIMIT, Origins},
     domain::{Integrations, SetupError},
     jobs::Jobs,
-    routes::{self, Cookies, Limits, Proxies, health::Health},
+    routes::{self, Cookies, Limits, TrustedProxies, health::Health},
     telemetry::{HttpMetrics, RequestSpan, measure},
 };
 
@@ -45,7 +45,7 @@ struct State {
     health: Arc<Health>,
     cookies: Data<Cookies>,
     limits: Data<Limits>,
-    proxies: Data<Proxies>,
+    proxies: Data<TrustedProxies>,
     contract: Data<utoipa::openapi::OpenApi>,
     registry: Data<Registry>,
     http_metrics: Data<HttpMetrics>,
@@ -80,7 +80,7 @@ impl App {
             health: Arc::default(),
             cookies: Data::new(Cookies::new(config)),
             limits: Data::new(Limits::new(config)),
-            proxies: Data::new(Proxies::new(config.trusted_proxies.clone())),
+            proxies: Data::new(TrustedProxies::new(config.trusted_proxies.clone())),
             contract: Data::new(routes::contract::build()),
             http_metrics: Data::new(HttpMetrics::register(&registry)?),
             registry: Data::new(registry),

@@ -58,7 +58,14 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let _ = dotenvy::dotenv();
+    match dotenvy::dotenv() {
+        Err(error) if !error.not_found() => {
+            // The error would tell what is in the line, which may be a secret.
+            eprintln!(".env is not usable: a line in it cannot be read.");
+            return ExitCode::from(EXIT_USAGE);
+        }
+        _ => {}
+    }
     let config = match Config::from_env() {
         Ok(config) => config,
         Err(error) => {

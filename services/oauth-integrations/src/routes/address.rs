@@ -6,9 +6,9 @@ use actix_web::HttpRequest;
 use ipnet::IpNet;
 
 /// The proxies whose `X-Forwarded-For` is believed.
-pub struct Proxies(Vec<IpNet>);
+pub struct TrustedProxies(Vec<IpNet>);
 
-impl Proxies {
+impl TrustedProxies {
     /// These networks.
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks)
@@ -17,7 +17,9 @@ impl Proxies {
     /// The caller's address: the last one in the chain that is not a proxy of ours.
     pub fn client_of(&self, request: &HttpRequest) -> Option<IpAddr> {
         let peer = request.peer_addr()?.ip();
-        let lines = request.headers().get_all("x-forwarded-for").filter_map(|line| line.to_str().ok());
+        // A line that cannot be read ends the chain like any other nonsense.
+        let lines =
+            request.headers().get_all("x-forwarded-for").map(|line| line.to_str().unwrap_or_default());
         let chain: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
         Some(self.client(peer, &chain))
     }
@@ -43,10 +45,12 @@ pub(super) fn household(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::{http::header::HeaderValue, test::TestRequest};
+
     use super::*;
 
     fn client(peer: &str, chain: &[&str]) -> String {
-        let proxies = Proxies::new(vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
         proxies.client(peer.parse().unwrap(), chain).to_string()
     }
 
@@ -58,6 +62,18 @@ mod tests {
         assert_eq!(client("10.0.0.1", &["1.2.3.4", "nonsense"]), "10.0.0.1");
         assert_eq!(client("::ffff:10.0.0.1", &["198.51.100.1"]), "198.51.100.1");
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_not_passed_over() {
+        let unreadable = HeaderValue::from_bytes(b"\xff").unwrap();
+        let request = TestRequest::default()
+            .peer_addr("10.0.0.1:80".parse().unwrap())
+            .append_header(("x-forwarded-for", "198.51.100.1"))
+            .append_header(("x-forwarded-for", unreadable))
+            .to_http_request();
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(proxies.client_of(&request).unwrap().to_string(), "10.0.0.1");
     }
 
     #[test]

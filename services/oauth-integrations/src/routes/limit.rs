@@ -14,7 +14,7 @@ use governor::{
     state::keyed::DefaultKeyedStateStore,
 };
 
-use super::address::{Proxies, household};
+use super::address::{TrustedProxies, household};
 use crate::{config::Config, error::ApiError};
 
 /// After so many questions those are forgotten who may do everything again.
@@ -22,7 +22,7 @@ const FORGET_EVERY: u32 = 4096;
 
 /// The limits, and who has used how much of them.
 pub struct Limits {
-    proxies: Proxies,
+    proxies: TrustedProxies,
     browser: Keyed<IpAddr>,
     hand_out: Keyed<String>,
 }
@@ -31,7 +31,7 @@ impl Limits {
     /// The limits in the settings.
     pub fn new(config: &Config) -> Self {
         Self {
-            proxies: Proxies::new(config.trusted_proxies.clone()),
+            proxies: TrustedProxies::new(config.trusted_proxies.clone()),
             browser: Keyed::new(config.rate_limit_browser_per_minute),
             hand_out: Keyed::new(config.rate_limit_hand_out_per_minute),
         }

@@ -21,7 +21,7 @@ use actix_web::{
 };
 
 use self::page::{data_sources, install, result};
-pub use self::{address::Proxies, browser::Cookies, limit::Limits};
+pub use self::{address::TrustedProxies, browser::Cookies, limit::Limits};
 use crate::error::ApiError;
 
 /// The paths of the main listener.

@@ -12,7 +12,7 @@ use common_auth::problem::current_request_id;
 use futures_util::{StreamExt, future::LocalBoxFuture};
 use serde::de::DeserializeOwned;
 
-use super::address::Proxies;
+use super::address::TrustedProxies;
 use crate::{
     domain::{audit::Circumstances, provider::Platform},
     error::ApiError,
@@ -135,7 +135,7 @@ impl Parameters {
 /// Where the request came from, for the audit.
 pub(super) fn circumstances(request: &HttpRequest) -> Circumstances {
     let user_agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-    let proxies = request.app_data::<Data<Proxies>>();
+    let proxies = request.app_data::<Data<TrustedProxies>>();
     Circumstances {
         ip: proxies.and_then(|proxies| proxies.client_of(request)).map(|address| address.to_string()),
         user_agent: user_agent.map(str::to_owned),
