@@ -129,9 +129,9 @@ impl FromRequest for CurrentUser {
     type Future = Extraction<Self>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        Extraction::start(request, |auth| match auth.principal() {
-            Principal::User(_) => Ok(Self(auth)),
-            Principal::Service(_) => Err(AuthError::PermissionDenied),
+        Extraction::start(request, |auth| {
+            auth.check(auth.user().is_some(), || AuthError::PermissionDenied)?;
+            Ok(Self(auth))
         })
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     metrics::AuthMetrics,
     service_token::ServiceTokenManager,
     unverified::Unverified,
-    verifier::{VerifiedToken, unix_now},
+    verifier::{LEEWAY_SECONDS, VerifiedToken, unix_now},
 };
 
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -60,6 +60,9 @@ impl Introspector {
         let outcome = self.ask(token).await;
         self.metrics.validation_duration.observe(started.elapsed());
         self.metrics.count_validation(&outcome);
+        if let Err(error) = &outcome {
+            tracing::debug!(reason = error.reason(), "Token validation failed");
+        }
         outcome
     }
 
@@ -69,12 +72,16 @@ impl Introspector {
         if !unverified.claims.aud.contains(&self.audience) {
             return Err(AuthError::InvalidToken("audience"));
         }
+        let expires_at = unverified.claims.exp;
+        if unix_now() >= expires_at.saturating_add(LEEWAY_SECONDS) {
+            return Err(AuthError::TokenExpired);
+        }
         // One limit for all that an answer may take: this service's own token, the question, and both again after a refusal.
         let answer = tokio::time::timeout(self.limit, self.answer(token))
             .await
             .map_err(|_| unreachable_peer(&"no answer in time"))??;
         if !answer.active {
-            let expired = unix_now() >= unverified.claims.exp;
+            let expired = unix_now() >= expires_at;
             return Err(if expired { AuthError::TokenExpired } else { AuthError::InvalidToken("inactive") });
         }
         // Answered without claims, this service has not been allowed to see them: nobody's token is wrong.

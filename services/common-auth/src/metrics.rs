@@ -25,6 +25,7 @@ pub struct AuthMetrics {
     pub permission_denied: IntCounter,
     pub jwks_refreshes: IntCounter,
     pub jwks_refresh_failures: IntCounter,
+    pub jwks_keys_left_out: IntGauge,
     pub key_cache_hits: IntCounter,
     pub key_cache_misses: IntCounter,
     pub token_cache_hits: Counter,
@@ -118,6 +119,10 @@ impl AuthMetrics {
             jwks_refresh_failures: counter(
                 "jwks_refresh_failures_total",
                 "Attempts to fetch the keys that failed.",
+            )?,
+            jwks_keys_left_out: gauge(
+                "jwks_keys_left_out",
+                "Keys of the current set that do not count: unfit, a second one with an id, or too many.",
             )?,
             key_cache_hits: counter("jwks_key_cache_hits_total", "Key ids found in memory.")?,
             key_cache_misses: counter("jwks_key_cache_misses_total", "Key ids not found in memory.")?,

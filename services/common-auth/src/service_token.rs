@@ -1,7 +1,7 @@
 //! This service's own access token, by the client-credentials grant (RFC 6749, section 4.4).
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -23,6 +23,8 @@ const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
 /// After a failure nobody asks again for so long.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
+/// A peer that refuses whatever token it is shown must not have one fetched for each request.
+const PAUSE_BETWEEN_REFUSALS: Duration = Duration::from_secs(1);
 /// After a failed renewal, while the old token is still good.
 const PAUSE_AFTER_FAILED_RENEWAL: Duration = Duration::from_secs(1);
 /// A token with its envelope is far smaller.
@@ -56,7 +58,9 @@ pub struct ServiceTokenManager {
     current: RwLock<Option<Current>>,
     /// The last failure, shared by all who waited for that fetch.
     failed: RwLock<Option<(Instant, ServiceTokenError)>>,
-    one_at_a_time: tokio::sync::Mutex<()>,
+    /// When a token was last forgotten because a peer refused it.
+    refused: Mutex<Option<Instant>>,
+    one_at_a_time: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Clone)]
@@ -74,7 +78,8 @@ impl ServiceTokenManager {
             client,
             current: RwLock::default(),
             failed: RwLock::default(),
-            one_at_a_time: tokio::sync::Mutex::default(),
+            refused: Mutex::default(),
+            one_at_a_time: Arc::default(),
         })
     }
 
@@ -97,7 +102,7 @@ impl ServiceTokenManager {
             }
             return Ok(current.token);
         }
-        let _turn = self.one_at_a_time.lock().await;
+        let turn = Arc::clone(&self.one_at_a_time).lock_owned().await;
         if let Some(current) = self.usable(now) {
             return Ok(current.token);
         }
@@ -105,14 +110,25 @@ impl ServiceTokenManager {
         if let Some(error) = self.failure_since(now) {
             return Err(error);
         }
-        self.fetch(now).await
+        // A task of its own: the caller may hang up, the fetch goes on for the others.
+        let manager = Arc::clone(self);
+        let fetching = tokio::spawn(async move {
+            let _turn = turn;
+            manager.fetch(now).await
+        });
+        fetching.await.unwrap_or_else(|error| Err(ServiceTokenError::Unavailable(error.to_string())))
     }
 
-    /// Forgets a token that a peer refused, so that the next caller gets a new one.
+    /// Forgets a token that a peer refused, so that the next caller gets a new one; once a second at most.
     pub async fn invalidate(&self, refused: &SecretString) {
         let _turn = self.one_at_a_time.lock().await;
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref().is_some_and(|current| current.token.expose_secret() == refused.expose_secret()) {
+        if current.as_ref().is_none_or(|current| current.token.expose_secret() != refused.expose_secret()) {
+            return;
+        }
+        let mut last = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= PAUSE_BETWEEN_REFUSALS) {
+            *last = Some(Instant::now());
             *current = None;
         }
     }
@@ -130,9 +146,10 @@ impl ServiceTokenManager {
 
     /// One task renews; the callers go on with the token that is still good.
     fn renew_in_background(self: &Arc<Self>, now: Instant) {
+        let Ok(turn) = Arc::clone(&self.one_at_a_time).try_lock_owned() else { return };
         let manager = Arc::clone(self);
         tokio::spawn(async move {
-            let Ok(_turn) = manager.one_at_a_time.try_lock() else { return };
+            let _turn = turn;
             let still_due = manager.usable(now).is_none_or(|current| now >= current.renew_at);
             if still_due && let Err(error) = manager.fetch(now).await {
                 tracing::warn!(%error, "renewing the service token failed");

@@ -74,6 +74,10 @@ impl TokenCache {
     /// Keeps a token that passed every check at `now`. Its expiry is checked at every use; here counts that the signature is
     /// verified again now and then.
     pub(crate) fn insert(&self, hash: TokenHash, token: Arc<VerifiedToken>, now: i64) {
+        // Brought by several at once, the first to be verified stays: to replace it would look like an eviction.
+        if self.entries.contains_key(&hash) {
+            return;
+        }
         let usable_until = now.saturating_add(MAX_AGE);
         self.entries.insert(hash, Entry { token, usable_until });
     }

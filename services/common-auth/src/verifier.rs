@@ -21,6 +21,8 @@ use crate::{
 
 /// The most that `leeway_seconds` may be: clocks that are further apart want mending.
 pub(crate) const MAX_LEEWAY_SECONDS: i64 = 300;
+/// What is granted where nothing is said.
+pub(crate) const LEEWAY_SECONDS: i64 = 30;
 
 /// What a token must say to be accepted.
 #[derive(Clone, Debug)]
@@ -44,7 +46,7 @@ impl VerifierSettings {
         Self {
             issuer: issuer.into(),
             audience: audience.into(),
-            leeway_seconds: 30,
+            leeway_seconds: LEEWAY_SECONDS,
             max_lifetime_seconds: 86_400,
             cache_capacity: 100_000,
         }

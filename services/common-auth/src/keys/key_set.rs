@@ -31,6 +31,7 @@ pub struct VerificationKey {
 #[derive(Default)]
 pub struct KeySet {
     keys: HashMap<Box<str>, Arc<VerificationKey>>,
+    left_out: usize,
 }
 
 impl VerificationKey {
@@ -84,6 +85,16 @@ impl KeySet {
         self.keys.is_empty()
     }
 
+    /// How many keys of the set do not count: not fit for RS256, a second one with an id, or too many.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// Whether any key of `fetched` counts.
+    pub(super) fn is_any_usable(fetched: &JsonWebKeySet) -> bool {
+        fetched.keys.iter().take(MAX_KEYS).any(|jwk| VerificationKey::parse(jwk).is_some())
+    }
+
     /// The usable keys of `fetched`. Keys that `self` already has keep their identity, so that cached tokens stay good.
     ///
     /// The first of two keys with one id wins. A set without one usable key is an error: it counts as a failed fetch.
@@ -107,7 +118,8 @@ impl KeySet {
         if keys.is_empty() {
             return Err(SourceError::Unusable("no usable key".to_owned()));
         }
-        Ok(Self { keys })
+        let left_out = fetched.keys.len() - keys.len();
+        Ok(Self { keys, left_out })
     }
 
     /// Marks every key that `successor` does not have: entries that it verified die with it.

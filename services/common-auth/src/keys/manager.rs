@@ -8,7 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::{Fetched, JwksSource, KeySet, SourceError, VerificationKey};
+use super::{Fetched, JwksSource, KeySet, SourceError, VerificationKey, unpublished::UnpublishedKids};
 use crate::{error::AuthError, metrics::AuthMetrics};
 
 /// Requests that wait for an unknown key at one time; the next ones are refused at once.
@@ -57,6 +57,7 @@ struct UnknownKeyFetch {
     /// Closes when the fetch has ended, in whichever way: whoever looks later than that does not wait.
     running: Option<watch::Receiver<()>>,
     failures: u32,
+    unpublished: UnpublishedKids,
 }
 
 impl JwksManager {
@@ -67,7 +68,12 @@ impl JwksManager {
             settings,
             metrics,
             keys: ArcSwap::default(),
-            unknown: Mutex::new(UnknownKeyFetch { allowed_from: Instant::now(), running: None, failures: 0 }),
+            unknown: Mutex::new(UnknownKeyFetch {
+                allowed_from: Instant::now(),
+                running: None,
+                failures: 0,
+                unpublished: UnpublishedKids::default(),
+            }),
             one_at_a_time: tokio::sync::Mutex::default(),
             waiters: Semaphore::new(MAX_WAITERS),
             due: Notify::new(),
@@ -157,6 +163,7 @@ impl JwksManager {
     }
 
     fn replace(&self, keys: KeySet) {
+        self.metrics.jwks_keys_left_out.set(i64::try_from(keys.left_out()).unwrap_or(i64::MAX));
         let old = self.keys.swap(Arc::new(keys));
         old.withdraw_all_but(&self.keys.load());
         if old.is_empty() {
@@ -173,7 +180,8 @@ impl JwksManager {
             return Some(running.clone());
         }
         // A fetch may have brought the key since the caller looked.
-        if now < unknown.allowed_from || self.keys.load().get(kid).is_some() {
+        let is_known = self.keys.load().get(kid).is_some();
+        if now < unknown.allowed_from || is_known || unknown.unpublished.contains(kid, now) {
             return None;
         }
         unknown.allowed_from = now + self.settings.cooldown;
@@ -181,17 +189,20 @@ impl JwksManager {
         unknown.running = Some(running.clone());
         tracing::info!("Key ID '{}' not found, fetching the keys", printable(kid));
         // A task of its own: the caller may hang up, the fetch goes on for the others.
-        let manager = Arc::clone(self);
+        let (manager, kid) = (Arc::clone(self), Box::<str>::from(kid));
         tokio::spawn(async move {
-            manager.fetch_for_unknown_key().await;
+            manager.fetch_for_unknown_key(&kid).await;
             drop(ends);
         });
         Some(running)
     }
 
-    async fn fetch_for_unknown_key(&self) {
+    async fn fetch_for_unknown_key(&self, kid: &str) {
         let outcome = self.fetch(true).await;
         let mut unknown = self.unknown();
+        if outcome.is_ok() && self.keys.load().get(kid).is_none() {
+            unknown.unpublished.insert(kid, Instant::now());
+        }
         // Only a source that was not reached gives the turn back early: nothing was learnt about the key.
         if let Err(SourceError::Unavailable(_)) = outcome {
             unknown.failures = unknown.failures.saturating_add(1);

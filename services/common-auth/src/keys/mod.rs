@@ -2,6 +2,7 @@
 
 mod key_set;
 mod manager;
+mod unpublished;
 
 use std::time::Duration;
 
@@ -81,10 +82,9 @@ impl JwksSource for HttpJwksSource {
             }
             let etag = response.headers().get(header::ETAG).cloned();
             let body = read_limited(response, MAX_JWKS_BYTES).await?;
-            let keys = serde_json::from_slice(&body).map_err(unusable)?;
+            let keys = serde_json::from_slice(&body).map_err(|error| unusable(&error))?;
             // Of a set without a usable key nobody may hear later that it is unchanged, and take that for good news.
-            let usable = KeySet::default().succeeded_by(&keys).is_ok();
-            *self.etag() = etag.filter(|_| usable);
+            *self.etag() = etag.filter(|_| KeySet::is_any_usable(&keys));
             Ok(Fetched::Keys(keys))
         })
     }
@@ -126,6 +126,7 @@ pub(crate) fn unavailable(error: reqwest::Error) -> SourceError {
     SourceError::Unavailable(format!("{error}{cause}"))
 }
 
-pub(crate) fn unusable(error: impl std::fmt::Display) -> SourceError {
-    SourceError::Unusable(error.to_string())
+/// The error of an answer that is not understood. What serde says would quote from it.
+pub(crate) fn unusable(error: &serde_json::Error) -> SourceError {
+    SourceError::Unusable(format!("unexpected at line {} column {}", error.line(), error.column()))
 }

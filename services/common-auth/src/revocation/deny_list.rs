@@ -10,10 +10,11 @@ use crate::verifier::{MAX_LEEWAY_SECONDS, TokenOrigin, VerifiedToken};
 /// Every revocation in force. It never drops one before it expires; auth-api bounds their number.
 #[derive(Default)]
 pub struct DenyList {
-    /// Value: when the entry expires.
+    // What is revoked for good, with the moment when the entry expires.
     tokens: HashMap<Box<str>, i64>,
     keys: HashMap<Box<str>, i64>,
-    families: HashMap<Uuid, Cutoff>,
+    families: HashMap<Uuid, i64>,
+    // What is revoked up to a moment.
     clients: HashMap<Box<str>, Cutoff>,
     subjects: HashMap<Box<str>, Cutoff>,
     subjects_in_orgs: HashMap<Uuid, HashMap<Box<str>, Cutoff>>,
@@ -58,7 +59,7 @@ impl DenyList {
             (RevocationKind::Key, _) => extend(&mut self.keys, value(), expires_at, i64::max),
             (RevocationKind::Family, _) => {
                 if let Ok(session) = Uuid::parse_str(&entry.value) {
-                    extend(&mut self.families, session, cutoff, Cutoff::merge);
+                    extend(&mut self.families, session, expires_at, i64::max);
                 }
             }
             (RevocationKind::Client, _) => extend(&mut self.clients, value(), cutoff, Cutoff::merge),
@@ -106,7 +107,7 @@ impl DenyList {
         let before = |cutoff: &Cutoff| token.issued_at < cutoff.issued_before;
         self.tokens.contains_key(token.jti)
             || token.key_id.is_some_and(|kid| self.keys.contains_key(kid))
-            || token.session_id.is_some_and(|session| self.families.get(&session).is_some_and(before))
+            || token.session_id.is_some_and(|session| self.families.contains_key(&session))
             || self.clients.get(token.client_id).is_some_and(before)
             || self.subjects.get(token.subject).is_some_and(before)
             || token.org_id.is_some_and(|org_id| {
@@ -121,7 +122,7 @@ impl DenyList {
         let now = now.saturating_sub(MAX_LEEWAY_SECONDS);
         self.tokens.retain(|_, expires_at| *expires_at > now);
         self.keys.retain(|_, expires_at| *expires_at > now);
-        self.families.retain(|_, cutoff| cutoff.expires_at > now);
+        self.families.retain(|_, expires_at| *expires_at > now);
         self.clients.retain(|_, cutoff| cutoff.expires_at > now);
         self.subjects.retain(|_, cutoff| cutoff.expires_at > now);
         self.subjects_in_orgs.retain(|_, subjects| {

@@ -58,7 +58,7 @@ pub struct RevocationEntry {
     pub value: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub org_id: Option<Uuid>,
-    /// Tokens with an earlier `iat` are revoked. Not looked at for `jti` and `key`.
+    /// Tokens with an earlier `iat` are revoked. Not looked at for `jti`, `family` and `key`, which never come back.
     #[serde(with = "time::serde::rfc3339")]
     pub issued_before: OffsetDateTime,
     /// From then on no token that this entry is about can still be alive.
@@ -123,7 +123,7 @@ impl RevocationSource for HttpRevocationSource {
                 _ => {}
             }
             let body = read_limited(response, MAX_PAGE_BYTES).await?;
-            serde_json::from_slice(&body).map_err(unusable)
+            serde_json::from_slice(&body).map_err(|error| unusable(&error))
         })
     }
 }

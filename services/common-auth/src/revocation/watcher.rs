@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -34,10 +34,11 @@ pub struct RevocationWatcher {
     /// Names what the list says now: a token that passed it need not be held against it again until more is revoked.
     state: AtomicU64,
     loaded: AtomicBool,
-    started: Instant,
+    /// When the first try began: what a service does before counts for nothing.
+    started: OnceLock<Instant>,
     answered: Mutex<Instant>,
-    /// When to look for what has expired again; seconds since the epoch.
-    tidy_from: AtomicI64,
+    /// When what had expired was dropped last; seconds since the epoch.
+    tidied_at: AtomicI64,
     metrics: Arc<AuthMetrics>,
 }
 
@@ -49,9 +50,9 @@ impl RevocationWatcher {
             list: RwLock::default(),
             state: AtomicU64::new(new_state()),
             loaded: AtomicBool::new(false),
-            started: Instant::now(),
+            started: OnceLock::new(),
             answered: Mutex::new(Instant::now()),
-            tidy_from: AtomicI64::new(0),
+            tidied_at: AtomicI64::new(0),
             metrics,
         }
     }
@@ -62,7 +63,8 @@ impl RevocationWatcher {
     }
 
     fn is_ready_at(&self, now: Instant) -> bool {
-        self.loaded.load(Ordering::Acquire) || now.duration_since(self.started) >= READY_AFTER
+        let has_tried = || self.started.get().is_some_and(|from| now.duration_since(*from) >= READY_AFTER);
+        self.loaded.load(Ordering::Acquire) || has_tried()
     }
 
     /// Whether a token is on the list.
@@ -88,6 +90,7 @@ impl RevocationWatcher {
     pub async fn run(self: Arc<Self>, keys: Arc<JwksManager>) {
         let mut cursor = None;
         let mut pause = FIRST_PAUSE;
+        self.started.get_or_init(Instant::now);
         self.show_age();
         loop {
             match self.follow(&mut cursor, &keys).await {
@@ -106,7 +109,7 @@ impl RevocationWatcher {
 
     /// One step: the whole list where there is no cursor, else the next page.
     async fn follow(&self, cursor: &mut Option<String>, keys: &JwksManager) -> Result<(), SourceError> {
-        let Some(after) = cursor.take() else {
+        let Some(after) = self.read_on_from(cursor, unix_now()) else {
             *cursor = Some(self.load_all(keys).await?);
             return Ok(());
         };
@@ -128,6 +131,11 @@ impl RevocationWatcher {
         Ok(())
     }
 
+    /// Where to read on. Nowhere when the clock went back: what was dropped as expired may count again.
+    fn read_on_from(&self, cursor: &mut Option<String>, now: i64) -> Option<String> {
+        cursor.take().filter(|_| now >= self.tidied_at.load(Ordering::Relaxed))
+    }
+
     /// Loads every entry in force and puts the list in place of the old one; returns where the feed goes on.
     ///
     /// Each page counts as soon as it is there, on top of the old list: a later page may fail.
@@ -139,11 +147,17 @@ impl RevocationWatcher {
             self.apply(&page, keys);
             page.items.iter().for_each(|entry| fresh.insert(entry));
             if page.items.len() < PAGE_LIMIT {
-                fresh.drop_expired(unix_now());
-                let mut list = self.write();
-                *list = fresh;
-                self.state.store(new_state(), Ordering::Release);
-                self.show_size(&list);
+                let now = unix_now();
+                fresh.drop_expired(now);
+                self.tidied_at.store(now, Ordering::Relaxed);
+                let old = {
+                    let mut list = self.write();
+                    self.show_size(&fresh);
+                    self.state.store(new_state(), Ordering::Release);
+                    std::mem::replace(&mut *list, fresh)
+                };
+                // Freed where no request waits for it.
+                drop(old);
                 if self.loaded.swap(true, Ordering::AcqRel) {
                     // Loaded anew: news was missed, that of changed keys too.
                     keys.fetch_soon();
@@ -167,9 +181,9 @@ impl RevocationWatcher {
             self.state.store(new_state(), Ordering::Release);
         }
         let now = unix_now();
-        if now >= self.tidy_from.load(Ordering::Relaxed) {
+        if now >= self.tidied_at.load(Ordering::Relaxed).saturating_add(TIDY_EVERY_SECONDS) {
             list.drop_expired(now);
-            self.tidy_from.store(now.saturating_add(TIDY_EVERY_SECONDS), Ordering::Relaxed);
+            self.tidied_at.store(now, Ordering::Relaxed);
         }
         self.show_size(&list);
     }
@@ -245,11 +259,27 @@ mod tests {
     #[test]
     fn a_feed_that_is_down_holds_a_service_up_for_five_seconds() {
         let watcher = RevocationWatcher::new(Down, AuthMetrics::register(&Registry::new()).unwrap());
-        let after = |milliseconds| watcher.started + Duration::from_millis(milliseconds);
+        let started = *watcher.started.get_or_init(Instant::now);
+        let after = |milliseconds| started + Duration::from_millis(milliseconds);
         assert!(!watcher.is_ready_at(after(0)));
         assert!(!watcher.is_ready_at(after(4_999)));
         assert!(watcher.is_ready_at(after(5_000)));
         watcher.loaded.store(true, Ordering::Release);
         assert!(watcher.is_ready_at(after(0)));
+    }
+
+    #[test]
+    fn the_time_before_the_first_try_does_not_count() {
+        let watcher = RevocationWatcher::new(Down, AuthMetrics::register(&Registry::new()).unwrap());
+        assert!(!watcher.is_ready_at(Instant::now() + Duration::from_hours(1)));
+    }
+
+    #[test]
+    fn a_clock_that_went_back_has_the_list_loaded_anew() {
+        let watcher = RevocationWatcher::new(Down, AuthMetrics::register(&Registry::new()).unwrap());
+        watcher.tidied_at.store(1_000, Ordering::Relaxed);
+        let read_on = |now| watcher.read_on_from(&mut Some("7".to_owned()), now);
+        assert_eq!(read_on(1_000).as_deref(), Some("7"));
+        assert_eq!(read_on(999), None);
     }
 }

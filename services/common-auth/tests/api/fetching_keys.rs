@@ -59,6 +59,35 @@ async fn the_cooldown_ends() {
 }
 
 #[tokio::test]
+async fn a_key_id_that_is_not_published_uses_up_no_second_turn() {
+    let world = World::with(|setup| setup.jwks.cooldown = Duration::ZERO).await;
+    for _ in 0..20 {
+        assert_eq!(world.refusal(&stray(0)).await, invalid("unknown_kid"));
+    }
+    assert_eq!(world.keys.fetches(), 1 + 1);
+    // The turn is there for others, and once its key is published the token counts.
+    let late = Arc::new(rotated());
+    assert_eq!(world.refusal(&late.user(ALICE, ORG).sign()).await, invalid("unknown_kid"));
+    assert_eq!(world.keys.fetches(), 1 + 2);
+    world.keys.publish(&late);
+    world.refusal(&stray(1)).await;
+    assert_eq!(world.refusal(&late.user(ALICE, ORG).sign()).await, None);
+}
+
+#[tokio::test]
+async fn a_fetch_that_failed_says_nothing_about_a_key_id() {
+    for answer in [Answer::Unreachable, Answer::Unusable, Answer::Panic] {
+        let world = World::with(|setup| setup.jwks.cooldown = Duration::ZERO).await;
+        world.keys.answer(answer);
+        let rotated = rotated();
+        let token = rotated.user(ALICE, ORG).sign();
+        assert_eq!(world.refusal(&token).await, invalid("unknown_kid"));
+        world.keys.publish(&rotated);
+        assert_eq!(world.refusal(&token).await, None);
+    }
+}
+
+#[tokio::test]
 async fn the_cooldown_holds_for_empty_and_unusable_answers() {
     for answer in [Answer::Keys(json!({ "keys": [] })), Answer::Unusable, Answer::Unchanged] {
         let world = World::unloaded(|setup| setup.answer = answer);

@@ -201,6 +201,9 @@ async fn checks_of_rights_are_counted() {
     send(&world, bearer("/any", &token)).await;
     let metrics = &world.metrics;
     assert_eq!((metrics.permission_checks.get(), metrics.permission_denied.get()), (2, 1));
+    send(&world, bearer("/user", &token)).await;
+    send(&world, bearer("/user", &world.issuer.service("relay", "x").sign())).await;
+    assert_eq!((metrics.permission_checks.get(), metrics.permission_denied.get()), (4, 2));
 }
 
 #[actix_web::test]

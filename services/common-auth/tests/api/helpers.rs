@@ -233,7 +233,12 @@ pub(crate) async fn in_force(world: &World, count: i64) {
 
 /// A world that reads the feed of another, as a service that was started later.
 pub(crate) async fn started_later(feed: &Feed) -> (World, Background) {
-    let mut world = World::unloaded(|_| ());
+    started_later_with(feed, |_| ()).await
+}
+
+/// A world that was started later, with other settings.
+pub(crate) async fn started_later_with(feed: &Feed, change: impl FnOnce(&mut Setup)) -> (World, Background) {
+    let mut world = World::unloaded(change);
     let manager = Arc::clone(world.manager());
     let watcher = Arc::new(RevocationWatcher::new(feed.clone(), Arc::clone(&world.metrics)));
     let settings = VerifierSettings::new(ISSUER, AUDIENCE);

@@ -74,12 +74,11 @@ async fn an_endless_answer_is_cut_off() {
 
 #[actix_web::test]
 async fn nonsense_is_unusable_and_silence_is_unavailable() {
-    for body in ["", "<html>", "[]", "{}", r#"{"keys":7}"#, r#"{"keys":[7]}"#] {
+    for body in ["", "<html>", "[]", "{}", r#"{"keys":7}"#, r#"{"keys":["hidden"]}"#] {
         let peer = Peer::start(move |_| HttpResponse::Ok().body(body));
-        assert!(
-            matches!(keys_at(&peer.url("/keys")).fetch(false).await, Err(SourceError::Unusable(_))),
-            "{body}"
-        );
+        let answer = keys_at(&peer.url("/keys")).fetch(false).await;
+        let Err(error @ SourceError::Unusable(_)) = answer else { panic!("unusable: {body}") };
+        assert!(!error.to_string().contains("hidden"), "{error}");
     }
     for status in [400, 401, 404, 429, 500, 503] {
         let peer = Peer::start(move |_| {
@@ -122,6 +121,17 @@ async fn revocations_are_read_with_the_services_own_token() {
     assert_eq!(first.header("authorization"), Some("Bearer token-1"));
     assert_eq!(first.query, "limit=500&wait=0");
     assert_eq!(second.query, "limit=500&wait=10&after=9");
+}
+
+#[actix_web::test]
+async fn a_page_that_is_not_understood_is_not_quoted() {
+    for body in [r#"{"items":"hidden","next":"1"}"#, r#"{"items":[{"cursor":{"hidden":1}}]}"#, "hidden"] {
+        let peer = Peer::auth_api(move |_| HttpResponse::Ok().body(body));
+        let url = peer.url("/oauth/revocations").parse().unwrap();
+        let answer = HttpRevocationSource::new(client(), url, peer.service_tokens()).page(None, 0).await;
+        let Err(error @ SourceError::Unusable(_)) = answer else { panic!("unusable: {body}") };
+        assert!(!error.to_string().contains("hidden"), "{error}");
+    }
 }
 
 #[actix_web::test]

@@ -1,6 +1,9 @@
 //! `USE_OAUTH2_AUTH=false`: auth-api is asked about each token.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::HttpResponse;
 use common_auth::{AuthError, AuthMetrics, Authenticator, introspection::Introspector};
@@ -67,7 +70,8 @@ async fn every_request_asks_anew() {
 async fn the_answers_are_those_of_local_validation() {
     let peer = Peer::auth_api(|_| HttpResponse::Ok().json(json!({ "active": false })));
     let authenticator = authenticator(&peer);
-    let expired = issuer().user(ALICE, ORG).issued(7200, 3600).sign();
+    // Within the leeway auth-api is asked, and has the last word.
+    let expired = issuer().user(ALICE, ORG).issued(3610, 3600).sign();
     assert_eq!(authenticator.authenticate(&expired).await.err(), Some(AuthError::TokenExpired));
     let revoked = issuer().user(ALICE, ORG).sign();
     assert_eq!(authenticator.authenticate(&revoked).await.err(), invalid("inactive"));
@@ -78,6 +82,8 @@ async fn the_answers_are_those_of_local_validation() {
     assert_eq!(authenticator.authenticate("opaque").await.err(), invalid("malformed"));
     let elsewhere = issuer().user(ALICE, ORG).claim("aud", json!("mail-api")).sign();
     assert_eq!(authenticator.authenticate(&elsewhere).await.err(), invalid("audience"));
+    let expired = issuer().user(ALICE, ORG).issued(7200, 3600).sign();
+    assert_eq!(authenticator.authenticate(&expired).await.err(), Some(AuthError::TokenExpired));
     assert_eq!(peer.seen().len(), asked);
 }
 
@@ -121,13 +127,22 @@ async fn a_revoked_service_token_is_replaced_unseen() {
     let authenticator = authenticator(&peer);
     assert!(authenticator.authenticate(&issuer().user(ALICE, ORG).sign()).await.is_ok());
     assert_eq!(peer.seen().len(), 4, "two grants, two questions");
-    peer.answer(|seen: &Seen| match seen.path.as_str() {
-        "/oauth/token" => crate::peer::token("never-good", 3600),
-        _ => HttpResponse::Unauthorized().finish(),
-    });
-    let refusal = authenticator.authenticate(&issuer().user(ALICE, ORG).sign()).await.err();
-    assert_eq!(refusal, Some(AuthError::Unavailable));
-    assert_eq!(peer.seen().len(), 4 + 3, "one try more, not a circle");
+}
+
+#[actix_web::test]
+async fn a_service_that_is_never_welcome_asks_in_no_circle() {
+    let peer = Peer::auth_api(|_| HttpResponse::Unauthorized().finish());
+    let authenticator = authenticator(&peer);
+    let token = issuer().user(ALICE, ORG).sign();
+    assert_eq!(authenticator.authenticate(&token).await.err(), Some(AuthError::Unavailable));
+    assert_eq!(peer.seen().len(), 2 + 2, "one try more");
+    let started = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(authenticator.authenticate(&token).await.err(), Some(AuthError::Unavailable));
+    }
+    let grants = peer.seen().iter().filter(|seen| seen.path == "/oauth/token").count();
+    let seconds = usize::try_from(started.elapsed().as_secs()).unwrap();
+    assert!(grants <= 3 + seconds, "{grants} grants for 21 requests");
 }
 
 #[actix_web::test]

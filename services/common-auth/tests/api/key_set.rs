@@ -67,6 +67,7 @@ async fn keys_for_other_purposes_do_not_count() {
         // Beside a good one, which it must not spoil.
         let world = world_of(vec![key(&issuer(), &changes), key(&impostor(), &[])]).await;
         assert!(world.manager().has_keys(), "{changes:?}");
+        assert_eq!(world.metrics.jwks_keys_left_out.get(), 1, "{changes:?}");
         assert_eq!(world.refusal(&world.alice().sign()).await, invalid("unknown_kid"), "{changes:?}");
         let good = impostor().service("s", "").sign();
         assert_eq!(world.refusal(&good).await, None, "{changes:?}");
@@ -94,6 +95,7 @@ async fn the_first_of_two_keys_with_one_id_counts() {
     let (first, second) = (issuer(), impostor());
     let same_id = key(&second, &[("kid", json!(first.kid()))]);
     let world = world_of(vec![key(&first, &[]), same_id.clone()]).await;
+    assert_eq!(world.metrics.jwks_keys_left_out.get(), 1);
     assert_eq!(world.refusal(&world.alice().sign()).await, None);
     let of_the_second = second.service("s", "").header("kid", json!(first.kid())).sign();
     assert_eq!(world.refusal(&of_the_second).await, invalid("signature"));
@@ -108,6 +110,7 @@ async fn a_huge_set_is_cut_off() {
     let world = world_of(many).await;
     assert!(world.manager().key("k63").is_some());
     assert!(world.manager().key("k64").is_none());
+    assert_eq!(world.metrics.jwks_keys_left_out.get(), 36);
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@ use uuid::Uuid;
 use crate::{
     feed::entry,
     helpers::{
-        ALICE, Answer, ISSUER, ORG, OTHER_ORG, World, eventually, in_force, invalid, started_later, unix_now,
+        ALICE, Answer, ISSUER, ORG, OTHER_ORG, World, eventually, in_force, invalid, started_later,
+        started_later_with, unix_now,
     },
 };
 
@@ -106,6 +107,10 @@ async fn one_key() {
     in_force(&world, 1).await;
     assert_eq!((world.refusal(&old).await, world.refusal(&new).await), (invalid("revoked"), None));
     eventually("a fetch without it", || world.keys.fetches() > before).await;
+    // Started afterwards, and given the key by a cache on the way all the same.
+    let jwks = Answer::Keys(issuer.jwks());
+    let (restarted, _background) = started_later_with(&world.feed, |setup| setup.answer = jwks).await;
+    assert_eq!((restarted.refusal(&old).await, restarted.refusal(&new).await), (invalid("revoked"), None));
 }
 
 #[tokio::test]
@@ -115,6 +120,18 @@ async fn a_token_revoked_by_its_id_stays_so_whenever_it_was_issued() {
     let token = world.alice();
     let jti = token.get("jti").as_str().unwrap().to_owned();
     world.feed.publish(entry(RevocationKind::Jti, jti, None, OffsetDateTime::UNIX_EPOCH));
+    in_force(&world, 1).await;
+    assert_eq!(world.refusal(&token.sign()).await, invalid("revoked"));
+}
+
+#[tokio::test]
+async fn a_session_that_ended_stays_so_whenever_its_token_was_issued() {
+    let world = World::unloaded(|_| ());
+    let _background = world.start().await;
+    let token = world.alice();
+    let sid = token.get("sid").as_str().unwrap().to_owned();
+    // A refresh that was under way at the logout: its token carries the second of the cutoff, or a later one.
+    world.feed.publish(entry(RevocationKind::Family, sid, None, OffsetDateTime::UNIX_EPOCH));
     in_force(&world, 1).await;
     assert_eq!(world.refusal(&token.sign()).await, invalid("revoked"));
 }

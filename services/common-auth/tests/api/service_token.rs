@@ -67,19 +67,42 @@ async fn fifty_callers_share_one_failure() {
 }
 
 #[actix_web::test]
-async fn a_caller_that_hangs_up_leaves_nobody_waiting() {
+async fn a_caller_that_hangs_up_leaves_its_request_to_the_others() {
     let peer = Peer::auth_api(|_| HttpResponse::NotFound().finish());
     let manager = peer.service_tokens();
     peer.hold();
     let first = Arc::clone(&manager);
     let first = tokio::spawn(async move { asked(&first).await });
     eventually("the request", || peer.seen().len() == 1).await;
-    let second = Arc::clone(&manager);
-    let second = tokio::spawn(async move { asked(&second).await });
+    let others: Vec<_> = (0..20)
+        .map(|_| {
+            let manager = Arc::clone(&manager);
+            tokio::spawn(async move { asked(&manager).await })
+        })
+        .collect();
     first.abort();
-    eventually("a request of its own", || peer.seen().len() == 2).await;
+    assert!(first.await.unwrap_err().is_cancelled());
     peer.release();
-    assert!(second.await.unwrap().is_ok());
+    for other in others {
+        assert_eq!(other.await.unwrap().unwrap(), "token-1");
+    }
+    assert_eq!(peer.seen().len(), 1);
+}
+
+#[actix_web::test]
+async fn callers_that_hang_up_one_after_the_other_cost_one_request() {
+    let peer = Peer::auth_api(|_| HttpResponse::NotFound().finish());
+    let manager = peer.service_tokens();
+    peer.hold();
+    for _ in 0..5 {
+        // An auth-api that is slower than the patience of each caller.
+        let impatient = tokio::time::timeout(Duration::from_millis(50), asked(&manager)).await;
+        assert!(impatient.is_err());
+    }
+    eventually("the request", || !peer.seen().is_empty()).await;
+    peer.release();
+    assert_eq!(asked(&manager).await.unwrap(), "token-1");
+    assert_eq!(peer.seen().len(), 1);
 }
 
 #[actix_web::test]
@@ -202,6 +225,28 @@ async fn only_the_refused_token_is_forgotten() {
     manager.invalidate(&"unknown".to_owned().into()).await;
     assert_eq!(asked(&manager).await.unwrap(), "token-2");
     assert_eq!(peer.seen().len(), 2);
+}
+
+#[actix_web::test]
+async fn a_peer_that_refuses_every_token_does_not_have_one_fetched_per_request() {
+    let peer = Peer::auth_api(|_| HttpResponse::NotFound().finish());
+    let manager = peer.service_tokens();
+    let started = Instant::now();
+    for _ in 0..50 {
+        let refused = manager.token().await.unwrap();
+        manager.invalidate(&refused).await;
+    }
+    let seconds = usize::try_from(started.elapsed().as_secs()).unwrap();
+    assert!(peer.seen().len() <= 3 + seconds, "{} requests", peer.seen().len());
+    // The next second it may be another matter.
+    let before = peer.seen().len();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while peer.seen().len() == before {
+        assert!(Instant::now() < deadline, "never replaced again");
+        let refused = manager.token().await.unwrap();
+        manager.invalidate(&refused).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[actix_web::test]

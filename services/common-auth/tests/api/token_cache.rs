@@ -148,6 +148,28 @@ async fn the_cache_is_bounded() {
 }
 
 #[tokio::test]
+async fn a_token_that_many_bring_at_once_is_kept_once() {
+    let issuer = Arc::new(TestIssuer::new(ISSUER));
+    let world = World::with(|setup| setup.issuer = Arc::clone(&issuer)).await;
+    // All of them wait for its key, so that none finds it in the cache.
+    world.keys.publish(&issuer);
+    world.keys.hold();
+    let token = world.alice().sign();
+    let callers = (0..20).map(|_| {
+        let (verifier, token) = (Arc::clone(&world.verifier), token.clone());
+        tokio::spawn(async move { verifier.verify(&token).await.err() })
+    });
+    let callers: Vec<_> = callers.collect();
+    eventually("all wait", || world.metrics.token_cache_misses.get() == 20).await;
+    world.keys.release();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), None);
+    }
+    assert_eq!(world.metrics.token_cache_entries.get(), 1);
+    assert_eq!(world.metrics.token_cache_evictions.get(), 0, "no room had to be made");
+}
+
+#[tokio::test]
 async fn tokens_in_use_survive_a_flood_of_others() {
     let world = World::with(|setup| setup.verifier.cache_capacity = 100).await;
     let token = world.alice().sign();
