@@ -75,7 +75,8 @@ pub struct Config {
     #[arg(long, env, default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..=500))]
     pub postgres_max_connections: u16,
     /// Keys that private keys are encrypted with and refresh tokens are made with: `id:base64 of 32 bytes`, separated by commas,
-    /// the one in use first.
+    /// the one in use first. A new one goes to the end on every replica before it goes to the front on any; an old one stays until no login
+    /// and no signing key from its time is left.
     #[arg(long, env)]
     pub key_encryption_keys: KeyEncryptionKeys,
     /// Life of an access token, 10 to 86400.
@@ -99,7 +100,8 @@ pub struct Config {
     /// How long a signing key signs.
     #[arg(long = "key-rotation-seconds", env = "KEY_ROTATION_SECONDS", default_value = "2592000", value_parser = seconds::<1, 315_360_000>)]
     pub key_rotation: Duration,
-    /// Folder with `<client id>/client_secret` files; a secret that its client does not have is added at the start, and none is removed.
+    /// Folder with `<client id>/client_secret` files of 32 characters or more; a secret that its client does not have is added at the
+    /// start, and none is removed.
     #[arg(long = "client-secrets-dir", env = "CLIENT_SECRETS_DIR", default_value = "", value_parser = MountedSecrets::read)]
     pub client_secrets: MountedSecrets,
 }

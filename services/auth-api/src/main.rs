@@ -52,11 +52,15 @@ enum KeysCommand {
     /// Publish the next key now; it signs once it has been published long enough.
     Rotate {
         /// Also remove this key at once, with all of its tokens.
-        #[arg(long)]
+        // An id may begin with a hyphen.
+        #[arg(long, allow_hyphen_values = true)]
         revoke: Option<String>,
     },
     /// Remove a key at once: its tokens are revoked.
-    Revoke { kid: String },
+    Revoke {
+        #[arg(allow_hyphen_values = true)]
+        kid: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -134,6 +138,10 @@ async fn run(command: Command, config: &Config) -> anyhow::Result<()> {
             }
         }
         Command::Keys(KeysCommand::Rotate { revoke }) => {
+            if let Some(revoked) = &revoke {
+                key_rotation::reload(&identity).await?;
+                anyhow::ensure!(identity.keys.load().kids().contains(revoked), "there is no key {revoked}");
+            }
             let kid = key_rotation::rotate(&identity).await?;
             if let Some(revoked) = revoke {
                 anyhow::ensure!(

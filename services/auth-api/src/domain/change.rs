@@ -94,9 +94,9 @@ pub async fn page(
     let mut reader = Reader::new(Feed::Changes, after, query);
     loop {
         let connection = identity.db.connection().await?;
-        feed::check_cursor(&connection, Feed::Changes, reader.after).await?;
         let head = store::feed::find_heads(&connection).await?.changes;
         let items = store::change::list(&connection, reader.after, reader.limit, orgs).await?;
+        feed::check_cursor(&connection, Feed::Changes, reader.after).await?;
         drop(connection);
         if let Some(page) = reader.finish(items, head, |change| change.cursor)? {
             return Ok(page);

@@ -14,6 +14,8 @@ use crate::store::{self, StoreError, notification::Notification};
 
 /// The file with a client's secret, in the folder that has the client's id as its name.
 const SECRET_FILE: &str = "client_secret";
+/// What is shorter can be guessed, and is kept as a fast digest: 32 random characters of any usual alphabet are 128 bits or more.
+const MIN_SECRET_CHARS: usize = 32;
 
 /// A client and a secret that it must be able to use.
 #[derive(Clone, Debug)]
@@ -58,6 +60,9 @@ impl MountedSecret {
             .map_err(|error| format!("{name}/{SECRET_FILE} cannot be read: {error}"))?;
         match secret.trim_end_matches(['\r', '\n']) {
             "" => Err(format!("{name}/{SECRET_FILE} is empty")),
+            weak if weak.chars().count() < MIN_SECRET_CHARS => {
+                Err(format!("{name}/{SECRET_FILE} is shorter than {MIN_SECRET_CHARS} characters"))
+            }
             secret => Ok(Self { client_id, secret: SecretString::from(secret) }),
         }
     }

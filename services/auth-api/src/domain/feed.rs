@@ -108,7 +108,7 @@ pub async fn publish(
     transaction.commit().await
 }
 
-/// Refuses cursors that cannot be read on from.
+/// Refuses cursors that could not be read on from. Asked after the reading: what is swept in between would be missing otherwise.
 pub(super) async fn check_cursor(db: &impl Executor, feed: Feed, cursor: i64) -> Result<(), FeedError> {
     let floor = store::feed::find_floor(db, feed).await?;
     if cursor < floor { Err(FeedError::CursorExpired) } else { Ok(()) }

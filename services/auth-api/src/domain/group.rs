@@ -75,17 +75,7 @@ pub struct Listing<T> {
     pub next: Option<Uuid>,
 }
 
-/// A page of an organization's directory.
-pub struct DirectoryPage {
-    pub groups: Vec<(Group, Vec<(Uuid, String)>)>,
-    pub next: Option<Uuid>,
-    /// On the first page: where to follow the changes from.
-    pub cursor: Option<i64>,
-}
-
 const MAX_NAME_CHARS: usize = 100;
-/// Groups in a page of the directory.
-const DIRECTORY_PAGE: i64 = 200;
 
 impl From<GroupRecord> for Group {
     fn from(record: GroupRecord) -> Self {
@@ -219,35 +209,6 @@ pub async fn list(
     Ok(cut(items, limit, |group| group.id))
 }
 
-/// A page of the organization's groups with all of their members.
-pub async fn directory(
-    identity: &Identity,
-    tenant: Tenant,
-    after: Option<Uuid>,
-) -> Result<DirectoryPage, GroupError> {
-    let connection = identity.db.connection().await?;
-    // Read before the first group: a change that comes while the pages are read is in the feed after it.
-    let cursor = match after {
-        None => Some(store::feed::find_heads(&connection).await?.changes),
-        Some(_) => None,
-    };
-    let groups = store::group::list(tenant, &connection, after, DIRECTORY_PAGE + 1).await?;
-    let Listing { items, next } = cut(groups, DIRECTORY_PAGE, |group| group.id);
-    let ids: Vec<Uuid> = items.iter().map(|group| group.id).collect();
-    let mut members =
-        store::group::list_directory_members(tenant, &connection, &ids).await?.into_iter().peekable();
-    let mut groups = Vec::with_capacity(items.len());
-    // Both lists are in the order of group ids.
-    for group in items {
-        let mut of_group = Vec::new();
-        while let Some(member) = members.next_if(|member| member.group_id == group.id) {
-            of_group.push((member.user_id, member.role));
-        }
-        groups.push((group.into(), of_group));
-    }
-    Ok(DirectoryPage { groups, next, cursor })
-}
-
 /// Makes a group; its creator becomes its first member.
 pub async fn create(
     identity: &Identity,
@@ -350,7 +311,7 @@ pub(super) async fn add(
 }
 
 /// One entry more than asked for was read: whether it is there says whether there is another page.
-fn cut<T>(mut items: Vec<T>, limit: i64, id: impl Fn(&T) -> Uuid) -> Listing<T> {
+pub(super) fn cut<T>(mut items: Vec<T>, limit: i64, id: impl Fn(&T) -> Uuid) -> Listing<T> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let next = if items.len() > limit {
         items.truncate(limit);

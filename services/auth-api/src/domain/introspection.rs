@@ -87,7 +87,7 @@ pub async fn introspect(
         return Ok(is_seen.then(|| Active::Refresh(Box::new(family))));
     }
     let Some((kid, claims)) = verify(identity, token.expose_secret()) else { return Ok(None) };
-    let now = OffsetDateTime::now_utc();
+    let now = identity.clock.now();
     if now.unix_timestamp() >= claims.exp || !asker.may_see(&claims.client_id, &claims.sub, claims.org_id) {
         return Ok(None);
     }
@@ -184,7 +184,7 @@ async fn find_family(
     let Ok(token) = parse_refresh_token(token) else { return Ok(None) };
     let connection = identity.db.connection().await?;
     let Some(family) = store::family::find(&connection, token.family_id).await? else { return Ok(None) };
-    let now = OffsetDateTime::now_utc();
+    let now = identity.clock.now();
     let is_live = !family.is_revoked && now < family.expires_at && now < family.idle_expires_at;
     let is_latest = token.generation == family.generation;
     let is_genuine = token.is_genuine(&identity.secrets, &family).unwrap_or(false);

@@ -15,7 +15,7 @@ use josekit::{
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use super::key_encryption::{KeyEncryptionKeys, Sealed};
 use crate::store::signing_key::SigningKeyRecord;
@@ -30,6 +30,8 @@ pub struct KeyRing {
     ring: ArcSwap<Ring>,
     /// Wakes whoever waits for the first keys.
     loaded: Notify,
+    /// Reloads take turns: what was read first is never stored last.
+    reloading: Mutex<()>,
 }
 
 /// One consistent view of the keys.
@@ -55,6 +57,8 @@ struct Key {
     verifier: RsassaJwsVerifier,
     /// The private part and the finished JOSE header; only for keys that sign or will sign.
     signer: Option<(RsassaJwsSigner, String)>,
+    /// False where it should sign and cannot: published all the same, since its tokens may be out.
+    is_usable: bool,
 }
 
 /// A new key, not yet published.
@@ -93,6 +97,11 @@ impl KeyRing {
         }
     }
 
+    /// The turn to read the keys from the database and take them over.
+    pub async fn reload_turn(&self) -> MutexGuard<'_, ()> {
+        self.reloading.lock().await
+    }
+
     /// Takes over what the database says; true where something changed.
     pub fn reload(
         &self,
@@ -129,9 +138,11 @@ impl KeyRing {
     /// Signs an access token (RFC 9068).
     pub fn sign(&self, claims: &AccessTokenClaims) -> Result<String, KeyError> {
         let ring = self.ring.load();
-        let key = ring.signing.as_ref().ok_or(KeyError::None)?;
-        let unusable = |error: &dyn ToString| KeyError::Unusable(key.kid.clone(), error.to_string());
-        let (signer, header) = key.signer.as_ref().ok_or_else(|| unusable(&"it has no private part"))?;
+        let (signer, header) = ring.signer()?;
+        let unusable = |error: &dyn ToString| {
+            let kid = ring.signing.as_ref().map(|key| key.kid.clone()).unwrap_or_default();
+            KeyError::Unusable(kid, error.to_string())
+        };
         let claims = serde_json::to_vec(claims).map_err(|error| unusable(&error))?;
         let mut token = String::with_capacity(header.len() + claims.len() * 4 / 3 + 350);
         token.push_str(header);
@@ -152,9 +163,21 @@ impl Ring {
         kids
     }
 
-    /// Whether there is a key to sign with.
-    pub fn can_sign(&self) -> bool {
-        self.signing.is_some()
+    /// The ids of the keys that this replica can do with whatever their state asks for.
+    pub fn usable_kids(&self) -> Vec<String> {
+        let mut kids = self.kids();
+        kids.retain(|kid| self.keys.get(kid).is_some_and(|key| key.is_usable));
+        kids
+    }
+
+    /// The key to sign with, and its finished JOSE header.
+    pub fn signer(&self) -> Result<(&RsassaJwsSigner, &str), KeyError> {
+        let key = self.signing.as_ref().ok_or(KeyError::None)?;
+        let (signer, header) = key
+            .signer
+            .as_ref()
+            .ok_or_else(|| KeyError::Unusable(key.kid.clone(), "its private part is not there".to_owned()))?;
+        Ok((signer, header))
     }
 
     /// Whether the published key with this id signed the message.
@@ -173,6 +196,7 @@ impl Document {
 }
 
 impl Key {
+    /// The key, with its private part where it is needed and can be opened.
     fn open(record: &SigningKeyRecord, secrets: &KeyEncryptionKeys) -> Result<Self, KeyError> {
         let unusable = |error: &dyn ToString| KeyError::Unusable(record.kid.clone(), error.to_string());
         let Value::Object(public) = record.public_key.clone() else {
@@ -181,17 +205,10 @@ impl Key {
         let jwk = Jwk::from_map(public.clone()).map_err(|error| unusable(&error))?;
         let mut verifier = RS256.verifier_from_jwk(&jwk).map_err(|error| unusable(&error))?;
         verifier.remove_key_id();
-        let signer = match (&record.private_key, &record.encryption_key_id) {
-            (Some(bytes), Some(key_id)) if matches!(record.state.as_str(), "next" | "active") => {
-                let sealed = Sealed { key_id: key_id.clone(), bytes: bytes.clone() };
-                let private = secrets.open(&record.kid, &sealed).map_err(|error| unusable(&error))?;
-                let signer = RS256.signer_from_der(private).map_err(|error| unusable(&error))?;
-                let header = json!({ "alg": "RS256", "typ": "at+jwt", "kid": record.kid }).to_string();
-                Some((signer, URL_SAFE_NO_PAD.encode(header)))
-            }
-            _ => None,
-        };
-        Ok(Self { kid: record.kid.clone(), public, verifier, signer })
+        let signs = matches!(record.state.as_str(), "next" | "active");
+        let signer = if signs { open_signer(record, secrets) } else { None };
+        let is_usable = !signs || signer.is_some();
+        Ok(Self { kid: record.kid.clone(), public, verifier, signer, is_usable })
     }
 }
 
@@ -231,6 +248,20 @@ impl JwksSource for OwnKeys {
             keys.map(Fetched::Keys).map_err(|error| SourceError::Unusable(error.to_string()))
         })
     }
+}
+
+/// None where the private part cannot be opened: a replica that was not given the right `KEY_ENCRYPTION_KEYS` goes on with what it has.
+fn open_signer(record: &SigningKeyRecord, secrets: &KeyEncryptionKeys) -> Option<(RsassaJwsSigner, String)> {
+    let (bytes, key_id) = (record.private_key.clone()?, record.encryption_key_id.clone()?);
+    let kid = &record.kid;
+    let opened = secrets.open(kid, &Sealed { key_id, bytes });
+    let private =
+        opened.inspect_err(|error| tracing::error!(%kid, %error, "a private key cannot be opened")).ok()?;
+    let signer = RS256.signer_from_der(private);
+    let signer =
+        signer.inspect_err(|error| tracing::error!(%kid, %error, "a private key is unusable")).ok()?;
+    let header = json!({ "alg": "RS256", "typ": "at+jwt", "kid": kid }).to_string();
+    Some((signer, URL_SAFE_NO_PAD.encode(header)))
 }
 
 /// RFC 7638: the hash of the required members in lexical order, without white space.

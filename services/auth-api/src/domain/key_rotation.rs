@@ -59,11 +59,12 @@ enum Step {
     Remove(String),
 }
 
-/// Loads the keys, says which ones this replica serves, and moves the rotation on by one step if it is due.
+/// Loads the keys, says which ones this replica serves, and moves the rotation on by one step if it is due. An error where this replica
+/// cannot sign after that.
 pub async fn tick(identity: &Identity) -> Result<(), RotationError> {
     reload(identity).await?;
     let connection = identity.db.connection().await?;
-    store::replica::upsert(&connection, identity.replica_id, &identity.keys.load().kids()).await?;
+    store::replica::upsert(&connection, identity.replica_id, &identity.keys.load().usable_kids()).await?;
     let token_seconds = i64::try_from(identity.settings.rotation.token_life.as_secs()).unwrap_or(i64::MAX);
     store::signing_key::update_longest_token(&connection, token_seconds).await?;
     let is_due = plan_now(&connection, identity).await?.is_some();
@@ -71,12 +72,16 @@ pub async fn tick(identity: &Identity) -> Result<(), RotationError> {
     if is_due && advance(identity).await? {
         reload(identity).await?;
     }
+    identity.keys.load().signer()?;
     Ok(())
 }
 
-/// Loads the keys from the database.
+/// Loads the keys from the database, and the time: whoever can sign knows it.
 pub async fn reload(identity: &Identity) -> Result<(), RotationError> {
-    let records = store::signing_key::list(&identity.db.connection().await?).await?;
+    let _turn = identity.keys.reload_turn().await;
+    let connection = identity.db.connection().await?;
+    identity.clock.learn(store::clock(&connection).await?);
+    let records = store::signing_key::list(&connection).await?;
     if identity.keys.reload(&records, &identity.secrets)? {
         tracing::info!(kids = ?identity.keys.load().kids(), "signing keys loaded");
     }

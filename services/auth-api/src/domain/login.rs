@@ -143,7 +143,7 @@ async fn check_password(
         (Verdict::RightButOld(new), Some(user)) => {
             attempt.succeed().await?;
             let connection = identity.db.connection().await?;
-            let (old, now) = (hash.unwrap_or_default(), OffsetDateTime::now_utc());
+            let (old, now) = (hash.unwrap_or_default(), identity.clock.now());
             store::user::update_password_hash(&connection, user.id, &old, &new, now).await?;
             Ok(user)
         }
@@ -161,7 +161,7 @@ async fn note_failure(
     circumstances: &Circumstances,
 ) -> Result<(), StoreError> {
     let is_limited = attempt.fail().await?;
-    let (connection, now) = (identity.db.connection().await?, OffsetDateTime::now_utc());
+    let (connection, now) = (identity.db.connection().await?, identity.clock.now());
     // Whoever has to wait is written down once here, not with each attempt that comes too early.
     for name in ["login"].into_iter().chain(is_limited.then_some("login_limited")) {
         let mut event = Event::new(name).client(FIRST_PARTY).refused();

@@ -5,6 +5,8 @@ pub mod change;
 pub mod client;
 pub mod client_authentication;
 pub mod client_secrets;
+pub mod clock;
+pub mod directory;
 pub mod discovery;
 pub mod failure;
 pub mod feed;
@@ -45,6 +47,7 @@ pub struct Identity {
     pub clients: client::Clients,
     pub failures: failure::Failures,
     pub feeds: feed::FeedWatch,
+    pub clock: clock::SharedClock,
     pub metrics: grant::GrantMetrics,
     pub settings: Settings,
     /// Which of the replicas this is.
@@ -118,6 +121,7 @@ impl Identity {
             clients: client::Clients::default(),
             failures: failure::Failures::register(registry)?,
             feeds: feed::FeedWatch::default(),
+            clock: clock::SharedClock::default(),
             metrics: grant::GrantMetrics::register(registry)?,
             settings: Settings::new(config),
             replica_id: Uuid::now_v7(),

@@ -147,12 +147,12 @@ pub async fn page(identity: &Identity, query: Query) -> Result<Page<RevocationRe
     let mut reader = Reader::new(Feed::Revocations, query.after.unwrap_or(0), query);
     loop {
         let connection = identity.db.connection().await?;
-        if !is_load {
-            feed::check_cursor(&connection, Feed::Revocations, reader.after).await?;
-        }
         let head = store::feed::find_heads(&connection).await?.revocations;
         let now = store::clock(&connection).await?;
         let items = store::revocation::list(&connection, reader.after, reader.limit, now).await?;
+        if !is_load {
+            feed::check_cursor(&connection, Feed::Revocations, reader.after).await?;
+        }
         drop(connection);
         if let Some(page) = reader.finish(items, head, |entry| entry.cursor)? {
             return Ok(page);

@@ -225,6 +225,7 @@ async fn seed_org(
 ) -> Result<(), SeedError> {
     let mut connection = identity.db.connection().await?;
     let transaction = connection.transaction().await?;
+    store::org::lock_names(&transaction).await?;
     let now = store::clock(&transaction).await?;
     let mut changes = Vec::new();
     let org = find_or_insert_org(&transaction, demo, now).await?;

@@ -1,4 +1,4 @@
-//! Deletes what ended, in small batches: sessions, families, failures, entries of the feeds, replicas.
+//! Deletes what ended, in small batches: sessions, families, failures, entries of the feeds, old audit events, replicas.
 
 use std::{sync::Arc, time::Duration};
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{group::GroupResponse, request::Guarded};
 use crate::{
-    domain::{Identity, group, role::GroupsRead},
+    domain::{Identity, directory, role::GroupsRead},
     error::{ApiError, ProblemBody},
 };
 
@@ -63,7 +63,7 @@ pub(super) async fn get_directory(
     Guarded(auth, query): Guarded<RequireScope<GroupsRead>, Query<DirectoryQuery>>,
 ) -> Result<HttpResponse, ApiError> {
     let tenant = auth.principal().tenant(query.org_id)?;
-    let page = group::directory(&identity, tenant, query.page).await?;
+    let page = directory::page(&identity, tenant, query.page).await?;
     let items = page.groups.into_iter().map(|(group, members)| DirectoryGroupResponse {
         group: group.into(),
         members: members

@@ -3,7 +3,6 @@
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use common_auth::{Authenticator, extract::bearer_token};
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use super::request::{Form, client_credentials, network};
@@ -75,7 +74,7 @@ async fn find_asker(
     let nothing = Form::default();
     let credentials =
         client_credentials(request, form.unwrap_or(&nothing))?.ok_or(OAuthError::InvalidClient)?;
-    let client = authenticate(identity, &credentials, network(request), OffsetDateTime::now_utc()).await?;
+    let client = authenticate(identity, &credentials, network(request), identity.clock.now()).await?;
     if client.is_public { Err(OAuthError::InvalidClient) } else { Ok(Asker::Client(client)) }
 }
 

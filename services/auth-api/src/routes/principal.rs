@@ -5,7 +5,6 @@ use std::{future::Future, pin::Pin};
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web::Data};
 use common_auth::{AuthContext, AuthError, Principal, User};
 use secrecy::SecretString;
-use time::OffsetDateTime;
 
 use super::login::SessionCookie;
 use crate::{
@@ -61,7 +60,7 @@ impl FromRequest for CurrentPrincipal {
                 return Err(AuthError::MissingCredentials.into());
             };
             let cookie = SecretString::from(cookie);
-            let found = session::find_principal(&identity, &cookie, OffsetDateTime::now_utc()).await?;
+            let found = session::find_principal(&identity, &cookie, identity.clock.now()).await?;
             let principal = found.ok_or(AuthError::MissingCredentials)?;
             Ok(Self { principal, is_by_cookie: true })
         })

@@ -7,7 +7,6 @@ use actix_web::{
 };
 use common_auth::{extract::RequireScope, revocation::RevocationKind};
 use serde::Serialize;
-use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -78,7 +77,7 @@ pub(super) async fn revoke_token(
     let nothing = Form::default();
     let credentials = client_credentials(&request, form.as_ref().unwrap_or(&nothing))?;
     let credentials = credentials.ok_or(OAuthError::InvalidClient)?;
-    let client = authenticate(&identity, &credentials, network(&request), OffsetDateTime::now_utc()).await?;
+    let client = authenticate(&identity, &credentials, network(&request), identity.clock.now()).await?;
     let form = form?;
     let token = form.secret("token").ok_or(OAuthError::InvalidRequest("token is missing"))?;
     introspection::revoke(&identity, &client, &token, &circumstances(&request)).await?;

@@ -3,7 +3,6 @@
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
-use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use super::request::{Form, circumstances, client_credentials, network};
@@ -69,7 +68,7 @@ pub(super) async fn issue_token(
 ) -> Result<HttpResponse, OAuthError> {
     let credentials = client_credentials(&request, &form)?;
     let grant_type = form.get("grant_type").ok_or(OAuthError::InvalidRequest("grant_type is missing"))?;
-    let now = OffsetDateTime::now_utc();
+    let now = identity.clock.now();
     let wishes = wishes(&form)?;
     match grant_type {
         CLIENT_CREDENTIALS => {

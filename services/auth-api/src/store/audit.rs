@@ -1,4 +1,4 @@
-//! The record of what was done by whom. Rows are only ever added.
+//! The record of what was done by whom. Rows are added, and deleted when they are old; none is ever changed.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -38,4 +38,11 @@ pub async fn insert(db: &impl Executor, event: &AuditRecord) -> Result<(), Store
         &event.request_id,
     ];
     execute(db, sql, &parameters).await.map(drop)
+}
+
+/// Deletes up to `limit` events older than `before`.
+pub async fn delete_old(db: &impl Executor, before: OffsetDateTime, limit: i64) -> Result<u64, StoreError> {
+    let sql =
+        "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    execute(db, sql, &[&before, &limit]).await
 }

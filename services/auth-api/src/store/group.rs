@@ -81,15 +81,16 @@ pub async fn list(
     query(db, &sql, &[&tenant.org_id(), &after, &limit]).await?.iter().map(from_row).collect()
 }
 
-/// The members of these groups.
+/// The members of these groups, group by group, up to `limit`.
 pub async fn list_directory_members(
     tenant: Tenant,
     db: &impl Executor,
     group_ids: &[Uuid],
+    limit: i64,
 ) -> Result<Vec<DirectoryMemberRecord>, StoreError> {
     let sql = "SELECT group_id, user_id, role FROM group_members WHERE org_id = $1 AND group_id = ANY($2) \
-               ORDER BY group_id, user_id";
-    let rows = query(db, sql, &[&tenant.org_id(), &group_ids]).await?;
+               ORDER BY group_id, user_id LIMIT $3";
+    let rows = query(db, sql, &[&tenant.org_id(), &group_ids, &limit]).await?;
     rows.iter()
         .map(|row| {
             Ok(DirectoryMemberRecord {

@@ -87,12 +87,22 @@ pub enum StoreError {
     Constraint(String),
     /// A mistake of ours.
     #[error("a query failed: {0}")]
-    Query(#[source] tokio_postgres::Error),
+    Query(QueryFailure),
     #[error("a migration failed: {0}")]
     Migration(#[source] Box<refinery::Error>),
     /// A row says what no version of this service wrote.
     #[error("a row is unusable: {0}")]
     Row(&'static str),
+}
+
+/// What went wrong in a query, without PostgreSQL's details: they hold the row that it was about, which nobody is to read in a log.
+#[derive(Debug)]
+pub struct QueryFailure(String);
+
+impl std::fmt::Display for QueryFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 impl Database {
@@ -267,14 +277,18 @@ impl From<tokio_postgres::Error> for StoreError {
             let by_network = error.is_closed()
                 || std::error::Error::source(&error)
                     .is_some_and(<dyn std::error::Error + 'static>::is::<std::io::Error>);
-            return if by_network { Self::Unavailable(error.to_string()) } else { Self::Query(error) };
+            return if by_network {
+                Self::Unavailable(error.to_string())
+            } else {
+                Self::Query(QueryFailure(error.to_string()))
+            };
         };
         match (refusal.code(), refusal.constraint()) {
             (&SqlState::UNIQUE_VIOLATION | &SqlState::FOREIGN_KEY_VIOLATION, Some(name)) => {
                 Self::Constraint(name.to_owned())
             }
             (code, _) if is_passing(code) => Self::Unavailable(refusal.message().to_owned()),
-            _ => Self::Query(error),
+            (code, _) => Self::Query(QueryFailure(format!("{} ({})", refusal.message(), code.code()))),
         }
     }
 }

@@ -5,6 +5,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_postgres::AsyncMessage;
 
 use super::{Database, Executor, StoreError, execute};
+use crate::config::STATEMENT_LIMIT;
 
 const CHANNEL: &str = "auth_api";
 /// Notices wait here while the listener is busy; more than that are dropped, and the poll beside it makes up for them.
@@ -68,7 +69,11 @@ impl Listener {
             }
         });
         let listener = Self { client, notices, driver };
-        listener.client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+        let listen = format!("LISTEN {CHANNEL}");
+        match tokio::time::timeout(STATEMENT_LIMIT, listener.client.batch_execute(&listen)).await {
+            Ok(listening) => listening?,
+            Err(_) => return Err(StoreError::Unavailable("no answer in time".to_owned())),
+        }
         Ok(listener)
     }
 

@@ -5,6 +5,8 @@ use uuid::Uuid;
 
 use super::{Executor, StoreError, execute, query_opt};
 
+const NAMES_LOCK: i64 = 0x6175_7468_0004;
+
 /// A row of `orgs`.
 #[derive(Clone, Debug)]
 pub struct OrgRecord {
@@ -22,4 +24,9 @@ pub async fn find_by_name(db: &impl Executor, name: &str) -> Result<Option<OrgRe
 pub async fn insert(db: &impl Executor, org: &OrgRecord, now: OffsetDateTime) -> Result<(), StoreError> {
     let sql = "INSERT INTO orgs (id, name, created_at) VALUES ($1, $2, $3)";
     execute(db, sql, &[&org.id, &org.name, &now]).await.map(drop)
+}
+
+/// Lets nobody else look for a name and insert it, until the transaction ends.
+pub async fn lock_names(db: &impl Executor) -> Result<(), StoreError> {
+    execute(db, "SELECT pg_advisory_xact_lock($1)", &[&NAMES_LOCK]).await.map(drop)
 }

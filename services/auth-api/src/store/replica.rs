@@ -1,4 +1,4 @@
-//! The replicas of this service that run, and which keys each of them serves.
+//! The replicas of this service that run, and which keys each of them serves and can use.
 
 use uuid::Uuid;
 

@@ -100,3 +100,42 @@ async fn a_service_names_the_org_and_only_one_of_its_own() {
     let foreign = app.directory(&bound, &format!("org_id={}", app.other_org_id().await)).await;
     foreign.problem(404, "not_found");
 }
+
+#[tokio::test]
+async fn a_page_is_bounded_by_members_too_and_splits_no_group() {
+    const MOST: usize = 5000;
+    let app = TestApp::spawn().await;
+    let org = app.org_id().await;
+    let sql = format!(
+        "INSERT INTO users (id, email, username, created_at, updated_at) \
+         SELECT gen_random_uuid(), 'many' || n || '@example.com', 'many', now(), now() FROM generate_series(1, 6000) AS n; \
+         INSERT INTO org_members (org_id, user_id, role, joined_at) \
+         SELECT '{org}', id, 'member', now() FROM users WHERE username = 'many'; \
+         INSERT INTO groups (id, org_id, name, created_at, updated_at) \
+         SELECT gen_random_uuid(), '{org}', n::text, now(), now() FROM unnest(ARRAY[0, 100, 3000, 3000, 6000]) AS n; \
+         INSERT INTO group_members (group_id, user_id, org_id, role, joined_at) \
+         SELECT g.id, u.id, g.org_id, 'member', now() FROM groups g JOIN LATERAL (SELECT id FROM users \
+         WHERE username = 'many' ORDER BY id LIMIT CASE WHEN g.name ~ '^[0-9]+$' THEN g.name::int ELSE 0 END) u ON true"
+    );
+    app.database.execute(&sql).await;
+    let token = reader(&app).await;
+    let (mut sizes, mut query) = (std::collections::HashMap::new(), format!("org_id={org}"));
+    loop {
+        let page = app.directory(&token, &query).await.expect(200);
+        let groups = page.list_at("/items");
+        let size = |group: &serde_json::Value| group["members"].as_array().expect("members").len();
+        let members: usize = groups.iter().map(size).sum();
+        assert!(members <= MOST || groups.len() == 1, "{members} members of {} groups", groups.len());
+        for group in groups {
+            let known = sizes.insert(group["id"].to_string(), (group["name"].to_string(), size(group)));
+            assert!(known.is_none(), "a group comes once");
+        }
+        let Some(next) = page.body["next"].as_str() else { break };
+        query = format!("org_id={org}&page={next}");
+    }
+    let mut sizes: Vec<_> =
+        sizes.into_values().map(|(name, size)| (name.trim_matches('"').to_owned(), size)).collect();
+    sizes.sort();
+    let expected = [("0", 0), ("100", 100), ("3000", 3000), ("3000", 3000), ("6000", 6000), ("General", 2)];
+    assert_eq!(sizes, expected.map(|(name, size)| (name.to_owned(), size)));
+}

@@ -147,8 +147,14 @@ async fn k6_a_revoked_key_goes_at_once_with_its_tokens() {
     assert!(feed.list_at("/items").iter().any(|item| item["kind"] == "key" && item["value"] == old.as_str()));
     let events = "SELECT count(*) FROM audit WHERE event = 'key_revoked'";
     assert_eq!(app.database.number(events).await, 1);
+    let count = "SELECT count(*) FROM signing_keys";
+    let before = app.database.number(count).await;
     let unknown = process::run_on(&app.database, &["keys", "rotate", "--revoke", "unknown"]).await;
-    assert_ne!(unknown.code, Some(0));
+    assert_eq!(
+        (unknown.code, app.database.number(count).await),
+        (Some(1), before),
+        "nothing is done by halves"
+    );
 }
 
 #[tokio::test]
@@ -166,6 +172,23 @@ async fn k6_a_key_can_be_revoked_without_being_the_one_that_signs() {
         Some(0),
         "it is gone already"
     );
+}
+
+#[tokio::test]
+async fn k6_a_key_whose_id_begins_with_a_hyphen_is_no_option() {
+    let app = TestApp::spawn().await;
+    app.database
+        .execute(
+            "INSERT INTO signing_keys (kid, state, public_key, published_at, retired_at) \
+             SELECT kid, 'retiring', public_key, now(), now() FROM (VALUES ('-revoke'), ('-r')) AS made (kid), \
+             (SELECT public_key FROM signing_keys LIMIT 1) AS one",
+        )
+        .await;
+    for arguments in [&["keys", "revoke", "-revoke"][..], &["keys", "rotate", "--revoke", "-r"]] {
+        let outcome = process::run_on(&app.database, arguments).await;
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        assert_eq!(state(&app, arguments.last().unwrap()).await, "removed");
+    }
 }
 
 #[tokio::test]
@@ -283,6 +306,30 @@ async fn k8_without_the_right_key_nothing_is_signed() {
     let refused = eventually("an answer", async || Some(replica.grant(&client, &[]).await)).await;
     assert_eq!(refused.status, 503, "{}", refused.text);
     assert_ne!(replica.readyz().await.status, 200);
+    until("the public keys are served", async || replica.jwks().await.status == 200).await;
+    assert_eq!(replica.kids().await, app.kids().await);
+}
+
+#[tokio::test]
+async fn k8_a_replica_that_cannot_open_the_next_key_goes_on_and_holds_it_back() {
+    let app = TestApp::with().set("JWKS_PREPUBLISH_SECONDS", 0).spawn().await;
+    let old = signing_kid(&app).await;
+    // The next key is encrypted with a key that this replica was not given.
+    let mut settings = process::base_settings();
+    let (_, keys) = settings.iter_mut().find(|(name, _)| *name == "KEY_ENCRYPTION_KEYS").unwrap();
+    *keys = format!("test-2:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,{keys}");
+    settings.extend(app.database.settings(None));
+    let outcome = process::run(&["keys", "rotate"], &settings).await;
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let next = outcome.stdout.trim().to_owned();
+    until("the next key is published", async || app.kids().await.contains(&next)).await;
+    let ticks = "SELECT count(*) FROM replicas WHERE seen_at > (SELECT published_at + interval '2 seconds' FROM signing_keys \
+                 WHERE state = 'next')";
+    until("the replica is seen", async || app.database.number(ticks).await == 1).await;
+    assert_eq!((signing_kid(&app).await, state(&app, &next).await), (old.clone(), "next".to_owned()));
+    assert_eq!(app.readyz().await.status, 200);
+    assert_eq!(process::run(&["keys", "revoke", &next], &settings).await.code, Some(0));
+    until("a removed key is gone", async || app.kids().await == [old.as_str()]).await;
 }
 
 #[tokio::test]

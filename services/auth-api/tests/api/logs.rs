@@ -1,12 +1,13 @@
 //! No secret and no address of a person in the logs, at any level.
 
+use auth_api::store::org_member;
 use serde_json::json;
 
 use crate::helpers::{
-    Answer, Ask, Process, TestDatabase,
+    Answer, Ask, Process, TestApp, TestDatabase,
     app::http,
     database::seeded,
-    fixtures::{BOUND, DORA, ERIN, secret_of},
+    fixtures::{BOUND, DORA, ERIN, HENRY, secret_of},
     process,
     wait::until,
 };
@@ -101,4 +102,18 @@ async fn use_everything(server: &Process) -> Vec<String> {
         signature(&refresh),
         signature(refreshed.text_at("/refresh_token")),
     ]
+}
+
+#[tokio::test]
+async fn u3_a_failed_query_does_not_tell_what_was_in_it() {
+    let app = TestApp::spawn().await;
+    let identity = app.identity().await;
+    let connection = identity.db.connection().await.unwrap();
+    let (org, henry) = (app.org_id().await, app.person(HENRY).await.id);
+    let now = time::OffsetDateTime::now_utc();
+    // The constraint on roles refuses, and PostgreSQL's words for it hold the whole row.
+    let error = org_member::insert(&connection, org, henry, "emperor", now).await.unwrap_err();
+    let words = format!("{error} {error:?}");
+    assert!(!words.contains("emperor") && !words.contains(&henry.to_string()), "{words}");
+    assert!(words.contains("23514"), "what it was is told: {words}");
 }

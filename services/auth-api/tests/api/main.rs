@@ -10,6 +10,7 @@
 
 mod changes;
 mod client_credentials;
+mod clock;
 mod commit_order;
 mod config;
 mod database_down;

@@ -110,3 +110,17 @@ async fn each_log_line_is_one_json_object_with_the_request_id() {
         assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
     }
 }
+
+#[tokio::test]
+async fn u6_the_audit_is_kept_for_400_days() {
+    let app = TestApp::spawn().await;
+    let sql = "INSERT INTO audit (id, at, event, outcome) \
+               SELECT gen_random_uuid(), now() - make_interval(days => days), 'of_day_' || days, 'ok' \
+               FROM unnest(ARRAY[401, 399, 0]) AS days, generate_series(1, 1500)";
+    app.database.execute(sql).await;
+    auth_api::domain::retention::sweep(&app.identity().await).await.unwrap();
+    for (days, left) in [(401, 0), (399, 1500), (0, 1500)] {
+        let count = format!("SELECT count(*) FROM audit WHERE event = 'of_day_{days}'");
+        assert_eq!(app.database.number(&count).await, left, "{days} days");
+    }
+}

@@ -12,6 +12,10 @@ use crate::helpers::{
     process::{self, base_settings},
 };
 
+const ONE: &str = "aas_first-mounted-secret-0123456789abcdefghijklm";
+const TWO: &str = "aas_second-mounted-secret-0123456789abcdefghijkl";
+const THREE: &str = "aas_third-mounted-secret-0123456789abcdefghijklm";
+
 /// A folder as Kubernetes mounts it, deleted with the value.
 struct Folder(PathBuf);
 
@@ -54,18 +58,18 @@ async fn secrets(database: &TestDatabase, client_id: &str) -> i64 {
 
 #[tokio::test]
 async fn an_absent_secret_is_added_as_the_second_live_one() {
-    let folder = Folder::new(&[("chat-api-service", "mounted-secret\n")]);
+    let folder = Folder::new(&[("chat-api-service", &format!("{ONE}\n"))]);
     let app = TestApp::with().set("CLIENT_SECRETS_DIR", folder.0.display()).spawn().await;
     let seeded = app.demo_client("chat-api-service").await;
-    assert_eq!(status(&app, &client("chat-api-service", "mounted-secret")).await, 200);
+    assert_eq!(status(&app, &client("chat-api-service", ONE)).await, 200);
     assert_eq!(status(&app, &seeded).await, 200, "nothing is removed");
-    assert_eq!(status(&app, &client("chat-api-service", "mounted-secret\n")).await, 401);
+    assert_eq!(status(&app, &client("chat-api-service", &format!("{ONE}\n"))).await, 401);
     assert_eq!(secrets(&app.database, "chat-api-service").await, 2);
 }
 
 #[tokio::test]
 async fn starting_again_or_together_adds_nothing() {
-    let folder = Folder::new(&[("chat-api-service", "one"), ("oauth-relay-service", "two")]);
+    let folder = Folder::new(&[("chat-api-service", ONE), ("oauth-relay-service", TWO)]);
     let database = Arc::new(TestDatabase::create().await);
     let replica = || TestApp::with().on(&database).set("CLIENT_SECRETS_DIR", folder.0.display()).spawn();
     let (first, _second) = tokio::join!(replica(), replica());
@@ -74,27 +78,30 @@ async fn starting_again_or_together_adds_nothing() {
     let third = replica().await;
     assert_eq!(secrets(&database, "chat-api-service").await, before);
     assert_eq!(before, 2);
-    assert_eq!(status(&third, &client("oauth-relay-service", "two")).await, 200);
+    assert_eq!(status(&third, &client("oauth-relay-service", TWO)).await, 200);
 }
 
 /// The services of the platform need no demo data.
 #[tokio::test]
 async fn the_platforms_own_services_are_registered_and_strangers_are_not() {
-    let folder =
-        Folder::new(&[("chat-api-service", "one"), ("indexer-worker", "two"), ("stranger", "three")]);
+    let folder = Folder::new(&[("chat-api-service", ONE), ("indexer-worker", TWO), ("stranger", THREE)]);
     let database = Arc::new(TestDatabase::empty().await);
     let app = TestApp::with().on(&database).set("CLIENT_SECRETS_DIR", folder.0.display()).spawn().await;
-    assert_eq!(status(&app, &client("chat-api-service", "one")).await, 200);
-    assert_eq!(status(&app, &client("indexer-worker", "two")).await, 401);
-    assert_eq!(status(&app, &client("stranger", "three")).await, 401);
+    assert_eq!(status(&app, &client("chat-api-service", ONE)).await, 200);
+    assert_eq!(status(&app, &client("indexer-worker", TWO)).await, 401);
+    assert_eq!(status(&app, &client("stranger", THREE)).await, 401);
 
     let mut settings = base_settings();
     settings.extend(database.settings(None));
     settings.push(("CLIENT_SECRETS_DIR", folder.0.display().to_string()));
     let seeding = process::run(&["seed-demo"], &settings).await;
     assert_eq!(seeding.code, Some(0), "{}", seeding.stderr);
-    assert!(seeding.stdout.contains("CHAT_API_SERVICE_CLIENT_SECRET='one'"), "{}", seeding.stdout);
-    assert!(seeding.stdout.contains("INDEXER_WORKER_CLIENT_SECRET='two'"), "{}", seeding.stdout);
+    assert!(
+        seeding.stdout.contains(&format!("CHAT_API_SERVICE_CLIENT_SECRET='{ONE}'")),
+        "{}",
+        seeding.stdout
+    );
+    assert!(seeding.stdout.contains(&format!("INDEXER_WORKER_CLIENT_SECRET='{TWO}'")), "{}", seeding.stdout);
     assert_eq!(secrets(&database, "indexer-worker").await, 1);
     assert_eq!(secrets(&database, "chat-api-service").await, 1);
 }
@@ -103,10 +110,12 @@ async fn the_platforms_own_services_are_registered_and_strangers_are_not() {
 async fn a_folder_that_cannot_be_used_is_named_and_its_secrets_are_not() {
     let empty = Folder::new(&[("chat-api-service", "\n")]);
     let odd = Folder::new(&[(Uuid::nil().to_string().as_str(), "hunter2")]);
+    let weak = Folder::new(&[("chat-api-service", "hunter2 is 31 characters long..")]);
     for (folder, reason) in [
         ("/nowhere/at/all".to_owned(), "no readable folder"),
         (empty.0.display().to_string(), "chat-api-service/client_secret is empty"),
         (odd.0.display().to_string(), "is no client id"),
+        (weak.0.display().to_string(), "chat-api-service/client_secret is shorter than 32 characters"),
     ] {
         let mut settings = base_settings();
         settings.push(("POSTGRES_PASSWORD", "p".to_owned()));

@@ -178,6 +178,20 @@ async fn r7_twenty_at_once_get_the_same_successor() {
 }
 
 #[tokio::test]
+async fn r7_at_two_replicas_it_is_one_successor_too() {
+    let app = TestApp::spawn().await;
+    let replica = TestApp::with().on(&app.database).spawn().await;
+    let session = app.login(&app.alice().await).await;
+    let attempts = (0..20).map(|n| [&app, &replica][n % 2].refresh(&session.refresh_token));
+    let answers = join_all(attempts).await;
+    let successor = answers[0].text_at("/refresh_token");
+    for answer in &answers {
+        assert_eq!((answer.status, answer.text_at("/refresh_token")), (200, successor), "{}", answer.text);
+    }
+    assert_eq!(generation(&app, &session).await, 2);
+}
+
+#[tokio::test]
 async fn r7_without_a_grace_one_of_twenty_succeeds() {
     let app = TestApp::with().set("REFRESH_GRACE_SECONDS", 0).spawn().await;
     let session = app.login(&app.alice().await).await;

@@ -86,3 +86,26 @@ async fn a_refresh_token_outlives_the_rotation_of_the_key_set() {
     assert_eq!(used, "test-2");
     app.refresh(answer.text_at("/refresh_token")).await.expect(200);
 }
+
+#[tokio::test]
+async fn a_refresh_beside_a_logout_leaves_nothing_behind() {
+    let app = TestApp::spawn().await;
+    let replica = TestApp::with().on(&app.database).spawn().await;
+    let alice = app.alice().await;
+    let watcher = app.demo_client("chat-api-service").await;
+    for _ in 0..10 {
+        let session = app.login(&alice).await;
+        let (refreshed, logout) =
+            tokio::join!(replica.refresh(&session.refresh_token), app.logout(&session.access_token));
+        assert_eq!(logout.status, 204, "{}", logout.text);
+        is_refused(&app, &session.refresh_token).await;
+        match refreshed.status {
+            200 => {
+                is_refused(&replica, refreshed.text_at("/refresh_token")).await;
+                let token = refreshed.text_at("/access_token");
+                assert_eq!(replica.introspect(&watcher, token).await.body["active"], false);
+            }
+            status => assert_eq!(status, 400, "{}", refreshed.text),
+        }
+    }
+}

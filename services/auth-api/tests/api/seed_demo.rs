@@ -132,3 +132,16 @@ async fn its_clients_are_those_of_the_design() {
         assert_eq!((row.get::<_, bool>(3), row.get::<_, bool>(4)), (all_orgs, false), "{id}");
     }
 }
+
+#[tokio::test]
+async fn several_at_once_on_a_new_database_make_one_set() {
+    let database = TestDatabase::empty().await;
+    let none = HashMap::new();
+    let (first, second, third) =
+        tokio::join!(run(&database, &none), run(&database, &none), run(&database, &none));
+    for variable in ["ORG_ID", "APP_ID", "GROUP_ID", "ALICE_ID", "CAROL_GROUP_ID"] {
+        assert_eq!((&first[variable], &first[variable]), (&second[variable], &third[variable]), "{variable}");
+    }
+    assert_eq!(database.number("SELECT count(*) FROM orgs").await, 2);
+    assert_eq!(database.number("SELECT count(*) FROM groups").await, 2);
+}
