@@ -133,6 +133,8 @@ impl App {
         let directory = Arc::new(Directory::new(
             AuthApi::new(
                 background,
+                // With connections of its own: a lost one that others left behind would cost it seconds.
+                http_client(config::CONNECT_LIMIT, config::BACKGROUND_CALL_LIMIT)?,
                 Url::parse(&config.auth_api(""))?,
                 tokens,
                 config::BACKGROUND_CALL_LIMIT,
@@ -344,8 +346,7 @@ fn directory_settings(config: &Config) -> DirectorySettings {
         max_orgs: usize::try_from(config.directory_max_orgs).unwrap_or(usize::MAX),
         loads_per_caller: 60,
         wait: config::DIRECTORY_WAIT_LIMIT,
-        // News has to come, even that there is none, well before the directory counts as stale.
-        poll: config::POLL_WAIT.min(config.directory_max_stale / 2),
+        poll: config::DIRECTORY_POLL_WAIT,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{error::Error as _, fmt::Write, net::IpAddr, time::Duration};
 
 use clap::{CommandFactory, Parser, error::ContextKind};
+use mongodb::options::ConnectionString;
 use secrecy::SecretString;
 use url::Url;
 
@@ -20,8 +21,11 @@ pub const CONNECT_LIMIT: Duration = Duration::from_millis(400);
 
 /// How long a call in the background may take, for which no request waits.
 pub const BACKGROUND_CALL_LIMIT: Duration = Duration::from_secs(5);
-/// How long a poll of auth-api's changes waits for news.
+/// How long a poll of auth-api's revocations waits for news at most.
 pub const POLL_WAIT: Duration = Duration::from_secs(10);
+/// How long a poll of its changes waits. Short, since so long nobody notices that a connection was lost: a member who was removed
+/// would go on reading.
+pub const DIRECTORY_POLL_WAIT: Duration = Duration::from_secs(1);
 
 /// How long open requests may go on after SIGTERM.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(20);
@@ -82,7 +86,7 @@ pub struct Config {
     #[arg(long, env, value_parser = parse_secret)]
     pub client_secret: SecretString,
     /// Connection string of MongoDB.
-    #[arg(long, env, value_parser = parse_secret)]
+    #[arg(long, env, value_parser = parse_mongodb_uri)]
     pub mongodb_uri: SecretString,
     /// Database.
     #[arg(long, env, default_value = "chat_api", value_parser = parse_text)]
@@ -210,6 +214,14 @@ fn parse_text(text: &str) -> Result<String, &'static str> {
 
 fn parse_secret(text: &str) -> Result<SecretString, &'static str> {
     if text.is_empty() { Err("it is empty") } else { Ok(SecretString::from(text)) }
+}
+
+/// Only the form: names are looked up when the service starts. What the driver says may quote the password.
+fn parse_mongodb_uri(text: &str) -> Result<SecretString, &'static str> {
+    match ConnectionString::parse(text) {
+        Ok(_) => Ok(SecretString::from(text)),
+        Err(_) => Err("it is no connection string, or a part of it is not percent-encoded"),
+    }
 }
 
 fn parse_base_url(text: &str) -> Result<Url, &'static str> {

@@ -16,9 +16,11 @@ const CHANGES_LIMIT: usize = 500;
 /// Calls auth-api with this service's own token, which needs the scope `groups:read`.
 pub struct AuthApi {
     client: reqwest::Client,
+    /// For the feed of changes.
+    patient: reqwest::Client,
     base: Url,
     tokens: Arc<ServiceTokenManager>,
-    /// The longest that one answer may take, beyond what a poll waits.
+    /// The longest that one answer may take.
     limit: Duration,
 }
 
@@ -121,14 +123,15 @@ struct DirectoryPage {
 }
 
 impl AuthApi {
-    /// Calls the auth-api at `base`; each answer may take `limit`.
+    /// Calls the auth-api at `base`, by `patient` where it polls; each answer may take `limit`.
     pub fn new(
         client: reqwest::Client,
+        patient: reqwest::Client,
         base: Url,
         tokens: Arc<ServiceTokenManager>,
         limit: Duration,
     ) -> Self {
-        Self { client, base, tokens, limit }
+        Self { client, patient, base, tokens, limit }
     }
 
     /// Every group of an organization, with its members. None for an organization that does not exist.
@@ -136,7 +139,7 @@ impl AuthApi {
         let mut listing = DirectoryListing { groups: Vec::new(), cursor: 0 };
         let mut query = vec![("org_id", org_id.to_string())];
         loop {
-            let page: Option<DirectoryPage> = self.get("/api/auth/directory", &query, self.limit).await?;
+            let page: Option<DirectoryPage> = self.get("/api/auth/directory", &query).await?;
             let Some(page) = page else { return Ok(listing) };
             if let Some(cursor) = page.cursor
                 && query.len() == 1
@@ -158,10 +161,10 @@ impl AuthApi {
     ) -> Result<Option<DirectoryGroup>, AuthApiError> {
         let query = [("org_id", org_id.to_string())];
         let path = format!("/api/auth/groups/{group_id}");
-        let Some(mut group) = self.get::<DirectoryGroup>(&path, &query, self.limit).await? else {
+        let Some(mut group) = self.get::<DirectoryGroup>(&path, &query).await? else {
             return Ok(None);
         };
-        let Some(members) = self.get(&format!("{path}/members"), &query, self.limit).await? else {
+        let Some(members) = self.get(&format!("{path}/members"), &query).await? else {
             return Ok(None);
         };
         group.members = members;
@@ -169,24 +172,34 @@ impl AuthApi {
     }
 
     /// The changes after a cursor; where there are none, waits for one up to `wait`. Without a cursor: none, and where the feed
-    /// stands.
+    /// stands. The answer may take `margin` longer than the wait.
     pub async fn list_changes(
         &self,
         after: Option<u64>,
         wait: Duration,
+        margin: Duration,
     ) -> Result<ChangesPage, AuthApiError> {
         let mut query = vec![("limit", CHANGES_LIMIT.to_string()), ("wait", wait.as_secs().to_string())];
         if let Some(after) = after {
             query.push(("after", after.to_string()));
         }
-        self.get("/api/auth/changes", &query, wait + self.limit)
+        self.get_by(&self.patient, "/api/auth/changes", &query, wait + margin)
             .await?
             .ok_or_else(|| unusable("there is no feed of changes"))
     }
 
-    /// An answer, or none for a 404. A token that auth-api refuses is renewed once.
     async fn get<T: DeserializeOwned>(
         &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Option<T>, AuthApiError> {
+        self.get_by(&self.client, path, query, self.limit).await
+    }
+
+    /// An answer, or none for a 404. A token that auth-api refuses is renewed once.
+    async fn get_by<T: DeserializeOwned>(
+        &self,
+        client: &reqwest::Client,
         path: &str,
         query: &[(&str, String)],
         limit: Duration,
@@ -195,8 +208,7 @@ impl AuthApi {
         let mut is_retry = false;
         loop {
             let token = self.tokens.token().await.map_err(unusable)?;
-            let response = self
-                .client
+            let response = client
                 .get(url.clone())
                 .query(query)
                 .headers(telemetry::trace_headers())

@@ -8,10 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{domain::group::Heads, store::Store};
+use tokio::sync::Notify;
 
-/// Time between two signs of life, and between two tries.
+use crate::{
+    domain::group::Heads,
+    store::{Store, StoreError},
+};
+
+/// Time between two signs of life, and between two tries to heal.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two tries to prepare a database that was away: messages wait for it.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// A database that was silent for longer counts as down.
 const SILENCE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -44,20 +51,56 @@ impl DatabaseHealth {
 
 /// Watches the database until the task is dropped.
 pub async fn run(store: Store, heads: Arc<Heads>, health: Arc<DatabaseHealth>) {
-    prepare(&store).await;
-    health.note_answer();
-    futures_util::future::join(heal(&heads), watch(&store, &health)).await;
+    let is_new = Notify::new();
+    let watch = async {
+        prepare(&store, &heads, &health).await;
+        loop {
+            is_new.notify_one();
+            watch(&store, &health).await;
+            store.doubt();
+            prepare(&store, &heads, &health).await;
+        }
+    };
+    let heal = async {
+        loop {
+            is_new.notified().await;
+            heal(&heads).await;
+        }
+    };
+    futures_util::future::join(watch, heal).await;
 }
 
-async fn prepare(store: &Store) {
-    while let Err(error) = store.prepare().await {
-        tracing::warn!(%error, "the database is not ready");
-        tokio::time::sleep(INTERVAL).await;
+/// Makes the database ready for messages. Until then none is stored, so that what is forgotten here cannot be remembered again from
+/// before.
+async fn prepare(store: &Store, heads: &Heads, health: &DatabaseHealth) {
+    loop {
+        heads.forget();
+        let outcome = tokio::select! {
+            outcome = store.prepare() => outcome,
+            // An index of many rows takes its time; a connection that was lost meanwhile would never say that it is made.
+            error = silence(store) => Err(error),
+        };
+        match outcome {
+            Ok(()) => break,
+            Err(error) => tracing::warn!(%error, "the database is not ready"),
+        }
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
+    health.note_answer();
     tracing::info!("the database is ready");
 }
 
-/// What a crash left behind: heads behind their timelines.
+/// Resolves when the database stops answering.
+async fn silence(store: &Store) -> StoreError {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        if let Err(error) = store.ping().await {
+            return error;
+        }
+    }
+}
+
+/// What a crash left behind: heads behind their timelines; or ahead of them, what a restored backup did.
 async fn heal(heads: &Heads) {
     loop {
         match heads.heal_all().await {
@@ -68,16 +111,18 @@ async fn heal(heads: &Heads) {
     }
 }
 
+/// Looks for signs of life until the database was away. One that is only slow has kept what it had.
 async fn watch(store: &Store, health: &DatabaseHealth) {
-    let mut is_back = false;
     loop {
         tokio::time::sleep(INTERVAL).await;
-        // One that was away may have come back empty, and without its indexes two rows could have one number.
-        let outcome = if is_back { store.prepare().await } else { store.ping().await };
-        match outcome {
+        match store.ping().await {
             Ok(()) => health.note_answer(),
-            Err(ref error) => tracing::warn!(%error, "the database does not answer"),
+            Err(error) => {
+                tracing::warn!(%error, "the database does not answer");
+                if !matches!(error, StoreError::TimedOut) {
+                    return;
+                }
+            }
         }
-        is_back = outcome.is_err();
     }
 }

@@ -60,10 +60,12 @@ pub struct GroupResponse<'a> {
     pub activity: Option<ActivityResponse>,
 }
 
-/// What goes on in a group; with `include=activity`.
+/// What goes on in a group; with `include=activity`, and absent without it.
 #[derive(Serialize, ToSchema)]
 pub struct ActivityResponse {
+    #[schema(required = false)]
     pub last_seq: i64,
+    #[schema(required = false)]
     pub last_change: i64,
     /// How far the calling user has read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,12 +134,12 @@ impl From<LastMessage> for LastMessageResponse {
     get, path = "/api/chat/groups", tag = "groups", params(GroupQuery), security(("bearer" = ["groups:read"])),
     responses(
         (status = 200, description = "The groups, oldest first", body = inline(GroupListResponse)),
-        (status = 400, description = "`validation_failed`", body = super::contract::ProblemBody),
-        (status = 401, description = "`authentication_required`, `invalid_token`, `token_expired`", body = super::contract::ProblemBody),
-        (status = 403, description = "`permission_denied`, `insufficient_scope`", body = super::contract::ProblemBody),
-        (status = 404, description = "`not_found`", body = super::contract::ProblemBody),
-        (status = 429, description = "`rate_limited`", body = super::contract::ProblemBody),
-        (status = 503, description = "`dependency_unavailable`", body = super::contract::ProblemBody),
+        (status = 400, description = "`validation_failed`, `invalid_request`", body = super::contract::ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "`authentication_required`, `invalid_token`, `token_expired`", body = super::contract::ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "`permission_denied`, `insufficient_scope`", body = super::contract::ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = super::contract::ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`", body = super::contract::ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`dependency_unavailable`", body = super::contract::ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 pub async fn list_groups(
@@ -165,12 +167,12 @@ pub async fn list_groups(
     params(("group_id" = Uuid, Path), GroupQuery),
     responses(
         (status = 200, description = "The group", body = inline(GroupResponse)),
-        (status = 400, description = "`validation_failed`", body = super::contract::ProblemBody),
-        (status = 401, description = "`authentication_required`, `invalid_token`, `token_expired`", body = super::contract::ProblemBody),
-        (status = 403, description = "`permission_denied`, `insufficient_scope`, `not_a_member`", body = super::contract::ProblemBody),
-        (status = 404, description = "`not_found`", body = super::contract::ProblemBody),
-        (status = 429, description = "`rate_limited`", body = super::contract::ProblemBody),
-        (status = 503, description = "`dependency_unavailable`", body = super::contract::ProblemBody),
+        (status = 400, description = "`validation_failed`, `invalid_request`", body = super::contract::ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "`authentication_required`, `invalid_token`, `token_expired`", body = super::contract::ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "`permission_denied`, `insufficient_scope`, `not_a_member`", body = super::contract::ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = super::contract::ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`", body = super::contract::ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`dependency_unavailable`", body = super::contract::ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 pub async fn get_group(

@@ -36,14 +36,14 @@ pub struct ReadMarkResponse {
     params(("group_id" = Uuid, Path)), request_body = PutReadMarkRequest,
     responses(
         (status = 200, description = "Where the mark stands now", body = ReadMarkResponse),
-        (status = 400, description = "`validation_failed`", body = ProblemBody),
-        (status = 401, description = "`authentication_required`, `invalid_token`, `token_expired`", body = ProblemBody),
-        (status = 403, description = "`permission_denied`, `not_a_member`", body = ProblemBody),
-        (status = 404, description = "`not_found`", body = ProblemBody),
-        (status = 413, description = "`payload_too_large`", body = ProblemBody),
-        (status = 415, description = "`unsupported_media_type`", body = ProblemBody),
-        (status = 429, description = "`rate_limited`", body = ProblemBody),
-        (status = 503, description = "`dependency_unavailable`", body = ProblemBody),
+        (status = 400, description = "`validation_failed`, `invalid_request`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "`authentication_required`, `invalid_token`, `token_expired`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "`permission_denied`, `not_a_member`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "`payload_too_large`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported_media_type`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`dependency_unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 pub async fn put_read_mark(

@@ -1,13 +1,14 @@
-//! Rows of the `group_heads` collection: how far each timeline is known to reach. A hint, never ahead of the timeline.
+//! Rows of the `group_heads` collection: how far each timeline is known to reach. A hint, which a restored backup may leave ahead of the
+//! timeline.
 
-use futures_util::{Stream, TryStreamExt};
-use mongodb::bson::{DateTime, doc};
+use futures_util::{Stream, TryStreamExt, stream};
+use mongodb::bson::{DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use common_auth::Tenant;
 
-use super::{GroupKey, Store, StoreError, is_duplicate_key, message::Tip};
+use super::{GroupKey, Store, StoreError, is_duplicate_key, message::Tip, within};
 
 /// One group's head.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -85,9 +86,13 @@ impl Store {
     /// The heads of every organization, for the job that heals them.
     pub async fn stream_all_heads(
         &self,
-    ) -> Result<impl Stream<Item = Result<HeadRecord, StoreError>> + Send + Unpin + use<>, StoreError> {
+    ) -> Result<impl Stream<Item = Result<HeadRecord, StoreError>> + Send + use<>, StoreError> {
         let heads = self.within(self.heads.find(doc! {})).await?;
-        Ok(heads.map_err(StoreError::from))
+        let limit = self.operation_limit;
+        Ok(stream::try_unfold(heads, move |mut heads| async move {
+            let next = within(limit, heads.try_next()).await?;
+            Ok(next.map(|head| (head, heads)))
+        }))
     }
 
     /// Makes an empty head where there is none, so that a group with messages always has one to heal.
@@ -98,8 +103,16 @@ impl Store {
 
     /// Moves the head forward; one that is already as far stays.
     pub async fn update_head(&self, head: &HeadRecord) -> Result<(), StoreError> {
-        let filter =
-            doc! { "_id": &head.id, "org_id": &head.org_id, "last_change": { "$lt": head.last_change } };
+        self.move_head(head, doc! { "$lt": head.last_change }).await
+    }
+
+    /// Moves a head back that was found ahead of its timeline, unless somebody moved it meanwhile.
+    pub async fn rewind_head(&self, head: &HeadRecord, from: Tip) -> Result<(), StoreError> {
+        self.move_head(head, doc! { "$eq": from.change }).await
+    }
+
+    async fn move_head(&self, head: &HeadRecord, last_change: Document) -> Result<(), StoreError> {
+        let filter = doc! { "_id": &head.id, "org_id": &head.org_id, "last_change": last_change };
         let last_message = mongodb::bson::to_bson(&head.last_message)
             .map_err(|error| StoreError::Unreadable(error.to_string()))?;
         let update = doc! {

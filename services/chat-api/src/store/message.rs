@@ -1,5 +1,7 @@
 //! Rows of the `timeline` collection: messages, and the changes made to them, under two gapless numbers per group.
 
+mod tip_search;
+
 use std::collections::HashMap;
 
 use futures_util::{TryStreamExt, future::try_join_all};
@@ -10,6 +12,7 @@ use mongodb::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use self::tip_search::TipSearch;
 use super::{BUCKET_SIZE, GroupKey, Store, StoreError, bucket};
 
 /// The kind of a row that is a message.
@@ -153,27 +156,14 @@ impl Store {
         Err(error.into())
     }
 
-    /// Where the group's numbers stand, searched from `hint` on.
-    ///
-    /// A hint that is behind costs one query for every [`BUCKET_SIZE`] changes; one that is ahead, as after a restored backup,
-    /// is noticed and searched for from the beginning.
+    /// Where the group's numbers stand, searched from `hint` on. One that is far off, behind or ahead as after a restored backup, costs
+    /// a few queries more.
     pub async fn find_tip(&self, key: &GroupKey, hint: Tip) -> Result<Tip, StoreError> {
-        let mut tip = hint;
-        let mut number = bucket(hint.change);
-        loop {
-            match self.find_bucket_tip(key, number).await? {
-                Some(found) if found.change < hint.change => return Ok(found),
-                Some(found) => tip = found,
-                None if number == bucket(hint.change) && hint.change > 0 => {
-                    return self.search_tip(key, number).await;
-                }
-                None => return Ok(tip),
-            }
-            if bucket(tip.change + 1) == number {
-                return Ok(tip);
-            }
-            number += 1;
+        let mut search = TipSearch::new(hint);
+        while let Some(number) = search.next() {
+            search.note(number, self.find_bucket_tip(key, number).await?);
         }
+        Ok(search.tip())
     }
 
     /// The messages numbered `first` to `last`, ascending.
@@ -276,18 +266,5 @@ impl Store {
             .sort(doc! { "change": -1 });
         let row = self.within(find).await?;
         Ok(row.map(|row| Tip { change: row.change, seq: row.last_seq }))
-    }
-
-    /// Finds the last bucket that has a row, knowing that `upper` has none.
-    async fn search_tip(&self, key: &GroupKey, upper: i64) -> Result<Tip, StoreError> {
-        let (mut low, mut high, mut tip) = (0, upper, Tip::default());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.find_bucket_tip(key, middle).await? {
-                Some(found) => (low, tip) = (middle + 1, found),
-                None => high = middle,
-            }
-        }
-        Ok(tip)
     }
 }

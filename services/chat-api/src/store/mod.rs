@@ -11,7 +11,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -51,8 +51,14 @@ pub struct Store {
     heads: Collection<HeadRecord>,
     read_marks: Collection<ReadMarkRecord>,
     operation_limit: Duration,
-    /// Set once the indexes are there: without them, nothing keeps two rows from having one number.
-    is_prepared: Arc<AtomicBool>,
+    preparation: Arc<Preparation>,
+}
+
+#[derive(Debug, Default)]
+struct Preparation {
+    /// Set while the indexes are known to be there: without them, nothing keeps two rows from having one number.
+    is_done: AtomicBool,
+    times: AtomicU64,
 }
 
 /// One group's timeline: the equality prefix of every query on it.
@@ -136,7 +142,7 @@ impl Store {
             read_marks: database.collection("read_marks"),
             database,
             operation_limit: settings.operation,
-            is_prepared: Arc::default(),
+            preparation: Arc::default(),
         })
     }
 
@@ -161,18 +167,31 @@ impl Store {
         for model in timeline {
             self.timeline.create_index(model).await?;
         }
-        self.heads.create_index(index("heads_org", doc! { "org_id": 1, "group_id": 1 }, true)).await?;
-        self.read_marks
-            .create_index(index("read_marks_user", doc! { "org_id": 1, "user_id": 1, "group_id": 1 }, true))
-            .await?;
-        self.is_prepared.store(true, Ordering::Release);
+        let heads = index("heads_org", doc! { "org_id": 1, "group_id": 1 }, true);
+        self.heads.create_index(heads).await?;
+        let read_marks = index("read_marks_user", doc! { "org_id": 1, "user_id": 1, "group_id": 1 }, true);
+        self.read_marks.create_index(read_marks).await?;
+        self.preparation.times.fetch_add(1, Ordering::Relaxed);
+        self.preparation.is_done.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// Whether [`Store::prepare`] succeeded.
+    /// Whether [`Store::prepare`] succeeded, and nobody doubts it since.
     #[must_use]
     pub fn is_prepared(&self) -> bool {
-        self.is_prepared.load(Ordering::Acquire)
+        self.preparation.is_done.load(Ordering::Acquire)
+    }
+
+    /// How often [`Store::prepare`] succeeded: what was known about rows before the last time need not hold any more.
+    #[must_use]
+    pub fn times_prepared(&self) -> u64 {
+        self.preparation.times.load(Ordering::Acquire)
+    }
+
+    /// Says that the database was away: until it is prepared again no message is stored, since it may come back empty, or as an older
+    /// backup has it.
+    pub fn doubt(&self) {
+        self.preparation.is_done.store(false, Ordering::Release);
     }
 
     /// Asks the database for a sign of life.
@@ -185,10 +204,7 @@ impl Store {
     where
         F: IntoFuture<Output = mongodb::error::Result<T>>,
     {
-        match tokio::time::timeout(self.operation_limit, operation).await {
-            Ok(outcome) => outcome.map_err(StoreError::from),
-            Err(_elapsed) => Err(StoreError::TimedOut),
-        }
+        within(self.operation_limit, operation).await
     }
 }
 
@@ -198,6 +214,16 @@ impl From<mongodb::error::Error> for StoreError {
             ErrorKind::BsonDeserialization(ref cause) => Self::Unreadable(cause.to_string()),
             ref kind => Self::Unavailable(kind.to_string()),
         }
+    }
+}
+
+async fn within<T, F>(limit: Duration, operation: F) -> Result<T, StoreError>
+where
+    F: IntoFuture<Output = mongodb::error::Result<T>>,
+{
+    match tokio::time::timeout(limit, operation).await {
+        Ok(outcome) => outcome.map_err(StoreError::from),
+        Err(_elapsed) => Err(StoreError::TimedOut),
     }
 }
 

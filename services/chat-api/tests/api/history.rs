@@ -27,6 +27,16 @@ async fn pages_lie_exactly_where_they_are_asked_for() {
     let around = page("?around_seq=128&limit=4").await;
     assert_eq!((around.seqs(), &around.body["has_more"]), (range(126, 129), &json!(true)));
     assert_eq!(page("?around_seq=9999&limit=3").await.seqs(), range(298, 300));
+    for (query, expected, has_more) in [
+        (format!("?before_seq={}&limit=2", i64::MAX), range(299, 300), true),
+        (format!("?after_seq={}", i64::MAX), range(1, 0), false),
+        (format!("?around_seq={}&limit=2", i64::MAX), range(299, 300), true),
+        ("?around_seq=0&limit=2".to_owned(), range(1, 2), true),
+        ("?before_seq=0".to_owned(), range(1, 0), false),
+    ] {
+        let edge = page(&query).await;
+        assert_eq!((edge.seqs(), &edge.body["has_more"]), (expected, &json!(has_more)), "{query}");
+    }
     assert_eq!(page("?after_seq=126&limit=1").await.seqs(), [127]);
     assert_eq!(page("?after_seq=127&limit=1").await.seqs(), [128]);
     app.stop().await;
@@ -52,7 +62,11 @@ async fn bad_queries_are_refused() {
         "?limit=-1",
         "?limit=many",
         "?limit=99999999999999999999",
+        "?limit=256",
+        "?limit=",
+        "?limit=5&limit=6",
         "?before_seq=-1",
+        "?after_seq=9223372036854775808",
         "?after_seq=-1",
         "?around_seq=x",
         "?before_seq=1&after_seq=2",

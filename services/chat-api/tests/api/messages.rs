@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::helpers::TestApp;
+use crate::helpers::{Answer, TestApp};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_stored_and_read_back() {
@@ -154,9 +154,37 @@ async fn bad_input_is_refused_without_effect() {
     let request = app.client.http().post(url).bearer_auth(app.token(app.alice));
     let text = request.try_clone().unwrap().header("content-type", "text/plain").body("hello").send().await;
     assert_eq!(text.unwrap().status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
-    let broken = request.header("content-type", "application/json").body("{\"content\":").send().await;
-    assert_eq!(broken.unwrap().status(), StatusCode::BAD_REQUEST);
+    let deep = format!("{{\"content\":{}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
+    for raw in [
+        b"{\"content\":".as_slice(),
+        b"",
+        b"{\"content\":\"\xff\"}",
+        b"{\"content\":\"\\ud800\"}",
+        b"{\"content\":\"a\\u0000b\"}",
+        b"{\"content\":\"x\",\"content\":\"y\"}",
+        deep.as_bytes(),
+    ] {
+        let request = request.try_clone().unwrap().header("content-type", "application/json");
+        let answer = Answer::read(request.body(raw.to_vec()).send().await.unwrap()).await;
+        assert_eq!(answer.error(), (400, "validation_failed"), "{}", String::from_utf8_lossy(raw));
+    }
     assert_eq!(app.history("").await.seqs(), [0; 0]);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_text_fits_however_it_is_written() {
+    let app = TestApp::spawn().await;
+    let url = format!("{}/api/chat/groups/{}/messages", app.client.url, app.group_id);
+    let escaped = format!("{{\"content\":\"{}\"}}", "\\ud83d\\ude00".repeat(4000));
+
+    let request = app.client.http().post(url).bearer_auth(app.token(app.alice));
+    let sent = request.header("content-type", "application/json").body(escaped).send().await.unwrap();
+
+    let sent = Answer::read(sent).await;
+    assert_eq!(sent.status, StatusCode::CREATED, "{sent:?}");
+    assert_eq!(sent.body["content"], "😀".repeat(4000));
+    assert_eq!(app.history("").await.body["messages"][0], sent.body);
     app.stop().await;
 }
 

@@ -31,8 +31,10 @@ async fn bad_marks_are_refused() {
 
     assert_eq!(app.client.put_read_mark(&token, app.group_id, -1).await.error(), (400, "validation_failed"));
     let path = format!("/api/chat/groups/{}/read", app.group_id);
-    let text = json!({ "seq": "three" });
-    let answer = app.client.request(reqwest::Method::PUT, &path, Some(&token), Some(text)).await;
-    assert_eq!(answer.error(), (400, "validation_failed"));
+    for seq in [json!("three"), json!(1.5), json!(null), json!(9_223_372_036_854_775_808_u64)] {
+        let body = Some(json!({ "seq": seq }));
+        let answer = app.client.request(reqwest::Method::PUT, &path, Some(&token), body).await;
+        assert_eq!(answer.error(), (400, "validation_failed"), "{seq}");
+    }
     app.stop().await;
 }

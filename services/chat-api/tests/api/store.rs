@@ -172,6 +172,29 @@ async fn a_save_that_is_stopped_loses_no_head() {
 }
 
 #[tokio::test]
+async fn heads_are_healed_in_either_direction_and_made_where_there_is_none() {
+    let (store, tenant) = (store().await, tenant());
+    let keys = [2, 5].map(|number| (GroupKey::new(tenant, Uuid::now_v7()), number));
+    for (key, number) in &keys {
+        store.insert_timeline(&rows(key, tip(0), 3)).await.unwrap();
+        store.insert_head(key).await.unwrap();
+        store.update_head(&HeadRecord::new(key, tip(*number), None)).await.unwrap();
+    }
+    let lost = GroupKey::new(tenant, Uuid::now_v7());
+    store.insert_timeline(&rows(&lost, tip(0), 3)).await.unwrap();
+    let heads = Heads::new(store.clone());
+
+    assert_eq!(heads.heal_all().await.unwrap(), 2);
+    assert_eq!(heads.find_head(&lost).await.unwrap().tip(), tip(3));
+    heads.save_all().await.unwrap();
+
+    for key in [&keys[0].0, &keys[1].0, &lost] {
+        let head = store.find_head(key).await.unwrap().unwrap();
+        assert_eq!((head.tip(), head.last_message.unwrap().seq), (tip(3), 3));
+    }
+}
+
+#[tokio::test]
 async fn timelines_do_not_touch_each_other() {
     let (store, group_id) = (store().await, Uuid::now_v7());
     let keys = [GroupKey::new(tenant(), group_id), GroupKey::new(tenant(), group_id)];

@@ -193,3 +193,45 @@ async fn a_head_left_behind_does_not_mislead_a_running_replica() {
     assert_eq!((sent.status, &sent.body["seq"]), (StatusCode::CREATED, &json!(201)));
     assert_gapless(&world.history(&reader).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_messages_with_one_client_message_id_at_two_replicas_one_is_stored() {
+    let world = World::new(SENDERS);
+    let replicas = [world.replica().await, world.replica().await];
+    let token = world.token(0);
+    let root = replicas[0].client.send_message(&token, world.group_id, json!({ "content": "root" })).await;
+    let thread_root = &root.body["id"];
+
+    for round in 0..5 {
+        let id = format!("b-{round}");
+        let bodies = [
+            json!({ "content": "this", "client_message_id": id }),
+            json!({ "content": "that", "client_message_id": id }),
+            json!({ "content": "this", "client_message_id": id, "thread_root": thread_root }),
+        ];
+        let sends = (0..30).map(|number| {
+            let (client, token, body, group_id) = (
+                replicas[number % 2].client.clone(),
+                token.clone(),
+                bodies[number % bodies.len()].clone(),
+                world.group_id,
+            );
+            tokio::spawn(async move { (number, client.send_message(&token, group_id, body).await) })
+        });
+        let mut answers = Vec::new();
+        for send in sends.collect::<Vec<_>>() {
+            answers.push(send.await.unwrap());
+        }
+        let created: Vec<_> =
+            answers.iter().filter(|(_, answer)| answer.status == StatusCode::CREATED).collect();
+        let [(winner, first)] = created.as_slice() else { panic!("{created:?}") };
+        for (number, answer) in &answers {
+            if number % bodies.len() == winner % bodies.len() {
+                assert!(answer.status.is_success() && answer.body["id"] == first.body["id"], "{answer:?}");
+            } else {
+                assert_eq!(answer.error(), (409, "conflict"));
+            }
+        }
+    }
+    assert_eq!(world.history(&replicas[1]).await.len(), 6);
+}

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use mongodb::bson::{Document, doc};
 use reqwest::StatusCode;
 use serde_json::json;
 
@@ -78,13 +79,66 @@ async fn a_database_that_comes_back_empty_gets_its_indexes_again() {
     database.drop().await.unwrap();
     app.mongodb.mend();
 
-    eventually("the unique indexes are there", Duration::from_secs(10), async || {
-        let names = timeline.list_index_names().await.unwrap_or_default();
-        ["timeline_seq", "timeline_change", "timeline_client_message_id"]
-            .iter()
-            .all(|name| names.iter().any(|it| it == name))
+    eventually("messages are sent again", Duration::from_secs(10), async || {
+        app.send(app.alice, json!({ "content": "2" })).await.status == StatusCode::CREATED
     })
     .await;
+    // Not one message is stored without them: two rows could have one number.
+    let names = timeline.list_index_names().await.unwrap();
+    for name in ["timeline_seq", "timeline_change", "timeline_client_message_id"] {
+        assert!(names.iter().any(|it| it == name), "{names:?}");
+    }
+    assert_eq!(app.history("").await.seqs(), [1]);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_whose_connections_are_lost_is_connected_to_anew() {
+    let app = TestApp::spawn().await;
+    app.send_many(20).await;
+
+    app.mongodb.lose();
+
+    eventually("messages are sent again", Duration::from_secs(5), async || {
+        let started = Instant::now();
+        let answer = app.send(app.alice, json!({ "content": "x" })).await;
+        if answer.status != StatusCode::CREATED {
+            assert_is_unavailable(&answer, started);
+        }
+        answer.status == StatusCode::CREATED
+    })
+    .await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_backup_is_taken_as_it_is() {
+    let app = TestApp::spawn().await;
+    app.send_many(3).await;
+    let (database, key) = (app.raw_database().await, format!("{}/{}", app.org_id, app.group_id));
+    let heads = database.collection::<Document>("group_heads");
+    eventually("the head is stored", Duration::from_secs(5), async || {
+        let head = heads.find_one(doc! { "_id": &key }).await.unwrap();
+        head.is_some_and(|head| head.get_i64("last_seq") == Ok(3))
+    })
+    .await;
+
+    app.mongodb.cut();
+    eventually("the app is not ready", Duration::from_secs(10), async || !app.is_ready().await).await;
+    // The backup is older than what the app remembers, and of its collections the heads were read last.
+    let timeline = database.collection::<Document>("timeline");
+    timeline.delete_many(doc! { "seq": { "$gt": 1 } }).await.unwrap();
+    app.mongodb.mend();
+
+    let token = app.token(app.bob);
+    eventually("the list agrees with the timeline", Duration::from_secs(10), async || {
+        let list = app.client.list_groups(&token, "?include=activity").await;
+        list.body["items"][0]["last_seq"] == 1 && list.body["items"][0]["last_message"]["seq"] == 1
+    })
+    .await;
+    let sent = app.send(app.alice, json!({ "content": "next" })).await;
+    assert_eq!((sent.status, &sent.body["seq"]), (StatusCode::CREATED, &json!(2)));
+    assert_eq!(app.history("").await.seqs(), [1, 2]);
     app.stop().await;
 }
 
@@ -157,4 +211,25 @@ async fn the_app_starts_without_its_peers_and_goes_on_by_itself() {
     })
     .await;
     app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_auth_api_is_503_within_two_seconds_and_comes_back() {
+    for use_oauth2_auth in ["true", "false"] {
+        let settings = vec![("USE_OAUTH2_AUTH", use_oauth2_auth.to_owned())];
+        let app = TestApp::spawn_with(TestAppOptions { settings, ..Default::default() }).await;
+        // An organization that is not known yet, so that auth-api is needed either way.
+        app.peer.silence();
+        let token = app.token(app.alice);
+        let started = Instant::now();
+        assert_is_unavailable(&app.client.list_groups(&token, "").await, started);
+        let started = Instant::now();
+        assert_is_unavailable(&app.send(app.alice, json!({ "content": "x" })).await, started);
+        app.peer.mend();
+        eventually("the groups are there", Duration::from_secs(10), async || {
+            app.client.list_groups(&token, "").await.status == StatusCode::OK
+        })
+        .await;
+        app.stop().await;
+    }
 }

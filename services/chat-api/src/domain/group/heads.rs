@@ -1,7 +1,9 @@
 //! How far the timelines reach: a hint in memory, a hint in the store, and the timeline itself, which alone is right.
 
 use std::{
+    cmp::Ordering::{Equal, Greater, Less},
     collections::HashMap,
+    pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -67,11 +69,24 @@ impl Heads {
         if let Some(head) = self.known.get(key) {
             return self.catch_up(key, head).await;
         }
-        match self.store.find_head(key).await? {
-            Some(head) => self.heal(key, head).await,
-            // Rows without a head are possible only while their writer makes it.
-            None => self.catch_up(key, HeadRecord::new(key, Tip::default(), None)).await,
+        if let Some(head) = self.store.find_head(key).await? {
+            return self.heal(key, head).await;
         }
+        let head = self.catch_up(key, HeadRecord::new(key, Tip::default(), None)).await?;
+        // Rows without a head: it was lost with its collection, or their writer is just making it.
+        if head.tip() > Tip::default() {
+            self.store.insert_head(key).await?;
+            self.save_later(*key, head.clone());
+        }
+        Ok(head)
+    }
+
+    /// Forgets every head: the database was away, and may come back as an older backup has it. [`Heads::heal_all`] finds out what of
+    /// it is still true.
+    pub fn forget(&self) {
+        self.tips.clear();
+        self.known.clear();
+        self.unsaved().clear();
     }
 
     /// For each group the newer of a stored head and the one in memory.
@@ -93,14 +108,14 @@ impl Heads {
         self.save_later(*key, head);
     }
 
-    /// Every head of the store, healed; returns how many were behind.
+    /// Every head of the store, healed; returns how many were wrong.
     pub async fn heal_all(&self) -> Result<usize, StoreError> {
         let mut healed = 0;
-        let mut heads = self.store.stream_all_heads().await?;
+        let mut heads = pin!(self.store.stream_all_heads().await?);
         while let Some(head) = heads.try_next().await? {
             let Some(key) = head.key() else { continue };
             let before = head.tip();
-            healed += usize::from(self.heal(&key, head).await?.tip() > before);
+            healed += usize::from(self.heal(&key, head).await?.tip() != before);
         }
         Ok(healed)
     }
@@ -129,12 +144,14 @@ impl Heads {
         Ok(())
     }
 
-    /// The stored head moved to where its timeline ends: a crash may have left it behind.
+    /// The stored head moved to where its timeline ends: a crash may have left it behind, a restored backup ahead.
     async fn heal(&self, key: &GroupKey, stored: HeadRecord) -> Result<HeadRecord, StoreError> {
         let before = stored.tip();
         let head = self.catch_up(key, stored).await?;
-        if head.tip() > before {
-            self.save_later(*key, head.clone());
+        match head.tip().cmp(&before) {
+            Greater => self.save_later(*key, head.clone()),
+            Less => self.store.rewind_head(&head, before).await?,
+            Equal => {}
         }
         Ok(head)
     }

@@ -203,6 +203,7 @@ impl MessageWriter {
             batch_size: self.metrics.batch_size.clone(),
             queues: Arc::clone(&self.queues),
             tip: None,
+            located: 0,
         };
         self.runtime.spawn(writer.run(jobs));
         queue
@@ -227,6 +228,8 @@ struct GroupWriter {
     queues: Arc<Queues>,
     /// Where the numbers stand, as far as this writer knows; others may have gone further.
     tip: Option<Tip>,
+    /// How often the store was prepared when the tip was looked up.
+    located: u64,
 }
 
 impl GroupWriter {
@@ -321,9 +324,13 @@ impl GroupWriter {
     }
 
     async fn locate(&mut self) -> Result<Tip, StoreError> {
-        if let Some(tip) = self.tip {
+        let times_prepared = self.store.times_prepared();
+        if let Some(tip) = self.tip
+            && self.located == times_prepared
+        {
             return Ok(tip);
         }
+        self.located = times_prepared;
         let tip = self.heads.find_tip_to_write(&self.key).await?;
         self.tip = Some(tip);
         Ok(tip)

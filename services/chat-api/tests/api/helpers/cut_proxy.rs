@@ -1,6 +1,9 @@
 //! A proxy in front of a TCP server that a test can cut and mend.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use tokio::{
     io::copy_bidirectional,
@@ -16,12 +19,15 @@ enum Mode {
     Cut,
     /// Connections stay, but nothing gets through.
     Silent,
+    /// Connections of before this number stay silent for ever, as when the machine behind them is gone; new ones get through.
+    Lost(u64),
 }
 
 /// Forwards a port of its own to `target`.
 pub(crate) struct CutProxy {
     port: u16,
     mode: Arc<watch::Sender<Mode>>,
+    accepted: Arc<AtomicU64>,
 }
 
 impl CutProxy {
@@ -31,12 +37,15 @@ impl CutProxy {
         let port = listener.local_addr().unwrap().port();
         let mode = Arc::new(watch::Sender::new(Mode::Open));
         let modes = Arc::clone(&mode);
+        let accepted = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&accepted);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(forward(client, target.clone(), modes.subscribe()));
+                let number = counter.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(forward(client, number, target.clone(), modes.subscribe()));
             }
         });
-        Self { port, mode }
+        Self { port, mode, accepted }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -53,22 +62,32 @@ impl CutProxy {
         self.mode.send_replace(Mode::Silent);
     }
 
+    /// Loses every connection without saying so; new ones are forwarded.
+    pub(crate) fn lose(&self) {
+        self.mode.send_replace(Mode::Lost(self.accepted.load(Ordering::Relaxed)));
+    }
+
     /// Forwards again.
     pub(crate) fn mend(&self) {
         self.mode.send_replace(Mode::Open);
     }
 }
 
-async fn forward(mut client: TcpStream, target: String, mut mode: watch::Receiver<Mode>) {
+async fn forward(mut client: TcpStream, number: u64, target: String, mut mode: watch::Receiver<Mode>) {
     let mut server = None;
     loop {
         let now = *mode.borrow_and_update();
         match now {
             Mode::Cut => return,
+            Mode::Lost(before) if number < before => {
+                // Whatever comes later does not bring it back.
+                let _ = mode.wait_for(|mode| *mode == Mode::Cut).await;
+                return;
+            }
             Mode::Silent => {
                 let _ = mode.changed().await;
             }
-            Mode::Open => {
+            Mode::Open | Mode::Lost(_) => {
                 if server.is_none() {
                     let Ok(stream) = TcpStream::connect(&target).await else { return };
                     server = Some(stream);

@@ -15,6 +15,9 @@ use crate::clients::auth_api::{AuthApiError, Change, ChangeType};
 /// with it the news of all others.
 const MOST_TRIES: u32 = 5;
 
+/// What an answer of the feed may take beyond its wait, after one that came; doubled after each that did not, up to four times this.
+const MARGIN: Duration = Duration::from_secs(1);
+
 impl Directory {
     /// Reads the feed once, applies what it brought, and says whether that was anything. The first time, and after a gap, it only
     /// finds out where the feed stands.
@@ -25,13 +28,15 @@ impl Directory {
     pub async fn follow_feed(&self) -> Result<bool, AuthApiError> {
         let after = *self.position.borrow();
         let wait = if after.is_some() { self.settings.poll } else { Duration::ZERO };
-        let page = match self.auth_api.list_changes(after, wait).await {
+        let margin = MARGIN * (1 << self.failed_polls.fetch_add(1, Ordering::Relaxed).min(2));
+        let page = match self.auth_api.list_changes(after, wait, margin).await {
             Err(error @ AuthApiError::CursorTooOld) => {
                 self.drop_all();
                 return Err(error);
             }
             outcome => outcome?,
         };
+        self.failed_polls.store(0, Ordering::Relaxed);
         if after.is_some() {
             self.metrics.changes.inc_by(page.items.len() as u64);
             let is_last_try = self.failed_tries.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_TRIES;

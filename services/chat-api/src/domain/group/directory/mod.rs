@@ -21,13 +21,10 @@ use uuid::Uuid;
 
 use self::{
     load_limit::LoadLimit,
-    org::{Org, Pending, Phase},
+    org::{LoadGuard, Org, Pending, Phase},
 };
 use super::roster::{Group, Roster};
 use crate::clients::auth_api::{AuthApi, AuthApiError};
-
-/// An organization that could not be loaded is not tried again for this long.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The bounds of the directory.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +75,8 @@ pub struct Directory {
     started: Instant,
     /// Milliseconds from `started` to the last answer of the feed.
     answered_at: AtomicU64,
+    /// Polls in a row without an answer.
+    failed_polls: AtomicU32,
     /// Times in a row that the changes at `position` could not be applied in full.
     failed_tries: AtomicU32,
     /// Loads outlive the request, and the worker thread, that started them.
@@ -118,6 +117,7 @@ impl Directory {
             position: watch::Sender::new(None),
             started: Instant::now(),
             answered_at: AtomicU64::new(0),
+            failed_polls: AtomicU32::new(0),
             failed_tries: AtomicU32::new(0),
             runtime: Handle::current(),
         }
@@ -205,10 +205,10 @@ impl Directory {
 
     async fn load(self: Arc<Self>, org_id: Uuid, org: Arc<Org>, caller: String) {
         self.metrics.loads.inc();
+        let _ends = LoadGuard(Arc::clone(&org));
         if let Err(error) = self.try_load(org_id, &org).await {
             tracing::warn!(%error, "loading an organization's groups failed");
             self.limit.give_back(&caller);
-            org.fail(Instant::now() + RETRY_AFTER);
         }
     }
 

@@ -14,6 +14,9 @@ use tokio::sync::watch;
 use super::Roster;
 use crate::clients::auth_api::Change;
 
+/// An organization that could not be loaded is not tried again for this long.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
 /// One organization.
 pub(super) struct Org {
     roster: ArcSwapOption<Roster>,
@@ -49,6 +52,15 @@ pub(super) enum Pending {
     Changes(Vec<Change>),
     /// The picture is in place, or nobody wants it any more.
     None,
+}
+
+/// Ends a load when it is dropped, as failed unless it succeeded: one that panics must keep nobody waiting for good.
+pub(super) struct LoadGuard(pub(super) Arc<Org>);
+
+impl Drop for LoadGuard {
+    fn drop(&mut self) {
+        self.0.fail(Instant::now() + RETRY_AFTER);
+    }
 }
 
 impl Org {
@@ -119,8 +131,7 @@ impl Org {
         self.roster.store(Some(Arc::new(roster)));
     }
 
-    /// Ends a load that failed.
-    pub(super) fn fail(&self, retry_at: Instant) {
+    fn fail(&self, retry_at: Instant) {
         let mut state = self.lock();
         if matches!(*state, State::Loading(_)) {
             *state = State::Failed(retry_at);
@@ -141,5 +152,35 @@ impl Org {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_load_that_panics_has_failed() {
+        let org = Arc::new(Org::loading(Duration::ZERO));
+        let load = tokio::spawn({
+            let org = Arc::clone(&org);
+            async move {
+                let _ends = LoadGuard(org);
+                panic!("as a defect would");
+            }
+        });
+        assert!(load.await.is_err());
+
+        assert!(org.ended().await == Phase::Failed);
+        assert!(org.may_be_tried_again(Instant::now() + RETRY_AFTER));
+    }
+
+    #[tokio::test]
+    async fn a_load_that_succeeded_stays_so() {
+        let org = Arc::new(Org::loading(Duration::ZERO));
+        let ends = LoadGuard(Arc::clone(&org));
+        assert!(matches!(org.publish(&Roster::default()), Pending::None));
+        drop(ends);
+        assert!(org.ended().await == Phase::Loaded && org.roster().is_some());
     }
 }
