@@ -197,6 +197,23 @@ async fn a_gap_in_the_feed_makes_every_organization_load_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_new_groups_hold_a_removal_back_for_no_three_seconds() {
+    let app = TestApp::spawn().await;
+    let bob = app.token(app.bob);
+    assert_eq!(app.client.get_group(&bob, app.group_id, "").await.status, StatusCode::OK);
+    app.auth_api.slow_down(Duration::from_millis(50));
+    for _ in 0..150 {
+        app.auth_api.create_group(app.org_id, &[app.alice]);
+    }
+    app.auth_api.remove_member(app.org_id, app.group_id, app.bob);
+    eventually("he is out", SOON, async || {
+        app.client.get_group(&bob, app.group_id, "").await.status == StatusCode::FORBIDDEN
+    })
+    .await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_cannot_be_read_holds_no_other_organization_back() {
     let app = TestApp::spawn().await;
     let token = app.service_token("groups:read");

@@ -38,6 +38,8 @@ struct World {
     page: usize,
     /// A group that answers 500 where it is asked for by itself.
     broken: Option<Uuid>,
+    /// What reading a group by itself takes.
+    slowness: Duration,
     /// Nobody is kept waiting any more.
     is_closing: bool,
 }
@@ -130,6 +132,11 @@ impl AuthApi {
     /// Fails from now on when this group is asked for by itself.
     pub(crate) fn break_group(&self, group_id: Uuid) {
         self.world().broken = Some(group_id);
+    }
+
+    /// Takes so long from now on when a group is asked for by itself.
+    pub(crate) fn slow_down(&self, slowness: Duration) {
+        self.world().slowness = slowness;
     }
 
     pub(crate) fn delete_group(&self, org_id: Uuid, group_id: Uuid) {
@@ -372,6 +379,8 @@ async fn group(request: HttpRequest, auth_api: web::Data<AuthApi>, id: web::Path
     if !enter(&request, &auth_api, Some("groups:read")) {
         return HttpResponse::Unauthorized().finish();
     }
+    let slowness = auth_api.world().slowness;
+    tokio::time::sleep(slowness).await;
     if auth_api.world().broken == Some(*id) {
         return HttpResponse::InternalServerError().finish();
     }

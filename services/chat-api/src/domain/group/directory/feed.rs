@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream};
 use uuid::Uuid;
 
 use super::{Directory, Roster, millis};
-use crate::clients::auth_api::{AuthApiError, Change, ChangeType};
+use crate::clients::auth_api::{AuthApiError, Change, ChangeType, DirectoryGroup};
 
 /// So often in a row a changed group may fail to be read, before its organization is given up: the feed stands still meanwhile, and
 /// with it the news of all others.
@@ -17,6 +18,9 @@ const MOST_TRIES: u32 = 5;
 
 /// What an answer of the feed may take beyond its wait, after one that came; doubled after each that did not, up to four times this.
 const MARGIN: Duration = Duration::from_secs(1);
+
+/// Changed groups of an organization that are read at the same time.
+const READS_AT_ONCE: usize = 16;
 
 impl Directory {
     /// Reads the feed once, applies what it brought, and says whether that was anything. The first time, and after a gap, it only
@@ -86,23 +90,21 @@ impl Directory {
         roster: &mut Roster,
         changes: &[Change],
     ) -> Result<(), AuthApiError> {
-        let mut outcome = Ok(());
-        let mut read_anew = HashSet::new();
         let as_of = roster.as_of();
-        for change in changes.iter().filter(|change| change.cursor > as_of) {
-            let (ChangeType::GroupCreated | ChangeType::GroupUpdated, Some(group_id)) =
-                (change.kind, change.group_id)
-            else {
+        let news = || changes.iter().filter(move |change| change.cursor > as_of);
+        let mut groups = self.read_groups(org_id, news().filter_map(group_to_read).collect()).await;
+        let mut outcome = Ok(());
+        for change in news() {
+            let Some(group_id) = group_to_read(change) else {
                 roster.apply(change);
                 continue;
             };
-            if !read_anew.insert(group_id) {
-                continue;
-            }
-            match self.auth_api.find_group(org_id, group_id).await {
-                Ok(Some(group)) => roster.put(group.into()),
-                Ok(None) => roster.remove(group_id),
-                Err(error) => outcome = Err(error),
+            match groups.remove(&group_id) {
+                Some(Ok(Some(group))) => roster.put(group.into()),
+                Some(Ok(None)) => roster.remove(group_id),
+                Some(Err(error)) => outcome = Err(error),
+                // It was read for an earlier change, and is as new as this one.
+                None => {}
             }
         }
         if outcome.is_ok()
@@ -111,6 +113,19 @@ impl Directory {
             roster.set_as_of(last.cursor);
         }
         outcome
+    }
+
+    /// Several at once: what comes behind them in the feed, such as that a member is out, waits for them.
+    async fn read_groups(
+        &self,
+        org_id: Uuid,
+        ids: HashSet<Uuid>,
+    ) -> HashMap<Uuid, Result<Option<DirectoryGroup>, AuthApiError>> {
+        stream::iter(ids)
+            .map(async |id| (id, self.auth_api.find_group(org_id, id).await))
+            .buffer_unordered(READS_AT_ONCE)
+            .collect()
+            .await
     }
 
     /// Forgets one organization.
@@ -132,4 +147,10 @@ impl Directory {
         orgs.values().for_each(|org| org.drop_out());
         tracing::warn!("the feed of changes has a gap: every organization is loaded anew");
     }
+}
+
+/// The group that a change says too little about.
+fn group_to_read(change: &Change) -> Option<Uuid> {
+    let is_told = !matches!(change.kind, ChangeType::GroupCreated | ChangeType::GroupUpdated);
+    change.group_id.filter(|_| !is_told)
 }
