@@ -9,7 +9,7 @@ use std::{
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::Result;
 use common_auth::{
-    AuthMetrics, Authenticator, Verifier, VerifierSettings,
+    AccessTokenClaims, AuthMetrics, Authenticator, Verifier, VerifierSettings,
     extract::{RequirePermission, Right},
     keys::{Fetched, JwksManager, JwksSettings, JwksSource, SourceError},
     revocation::{RevocationEntry, RevocationPage, RevocationSource, RevocationWatcher},
@@ -24,6 +24,25 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 const ISSUER: &str = "http://bench.invalid";
+/// As long as the thumbprints (RFC 7638) that auth-api names its keys by.
+const KID: &str = "token-check-bench-key-000000000000000000000";
+/// Auth-api's, by how many of them a role includes.
+const ROLES: [&str; 3] = ["guest", "member", "admin"];
+const PERMISSIONS: [&str; 13] = [
+    "groups:read",
+    "messages:read",
+    "messages:send",
+    "messages:edit",
+    "messages:delete",
+    "workflows:run",
+    "groups:create",
+    "groups:update",
+    "groups:delete",
+    "members:manage",
+    "messages:moderate",
+    "integrations:manage",
+    "audit:read",
+];
 /// Sessions that were ended, of which none is measured. Fewer than a page of the feed.
 const REVOKED: usize = 400;
 
@@ -136,8 +155,8 @@ fn print_out(addresses: &[std::net::SocketAddr], issuer: &Issuer, tokens: usize)
     let mut out = std::io::BufWriter::new(std::io::stdout());
     let port = addresses.first().map(std::net::SocketAddr::port).unwrap_or_default();
     writeln!(out, "{port}")?;
-    for _ in 0..tokens {
-        writeln!(out, "{}", issuer.token()?)?;
+    for number in 0..tokens {
+        writeln!(out, "{}", issuer.token(number)?)?;
     }
     Ok(out.flush()?)
 }
@@ -146,25 +165,44 @@ impl Issuer {
     fn generate() -> Result<Self> {
         let pair = RS256.generate_key_pair(2048)?;
         let mut signer = RS256.signer_from_pem(pair.to_pem_private_key())?;
-        signer.set_key_id("bench");
+        signer.set_key_id(KID);
         let mut public = pair.to_jwk_public_key();
-        public.set_key_id("bench");
+        public.set_key_id(KID);
         public.set_key_use("sig");
         public.set_algorithm("RS256");
         Ok(Self { signer, public_keys: json!({ "keys": [public.as_ref()] }) })
     }
 
-    /// A user's token, as large as auth-api's.
-    fn token(&self) -> Result<String> {
-        let now = unix_now();
-        let claims = json!({
-            "iss": ISSUER, "aud": ["auth-api", "chat-api", "mozaiks-runtime", "oauth-integrations"],
-            "sub": Uuid::now_v7(), "client_id": "first-party", "iat": now, "nbf": now, "exp": now + 7200,
-            "auth_time": now, "jti": Uuid::now_v7(), "sid": Uuid::now_v7(), "org_id": Uuid::now_v7(),
-            "app_id": Uuid::now_v7(), "scope": "openid profile email", "roles": ["guest", "member"],
-            "permissions": ["groups:read", "messages:read", "messages:send", "messages:edit", "messages:delete"],
-            "username": "bob", "email": "bob.member@example.com",
-        });
+    /// A user's token, written as auth-api writes it; of ten users one is a guest and one an admin.
+    fn token(&self, number: usize) -> Result<String> {
+        let now = unix_now().cast_signed();
+        let (roles, permissions) = match number % 10 {
+            0 => (1, 2),
+            1 => (3, PERMISSIONS.len()),
+            _ => (2, 6),
+        };
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let claims = serde_json::to_value(AccessTokenClaims {
+            iss: ISSUER.to_owned(),
+            aud: owned(&["auth-api", "chat-api", "mozaiks-runtime", "oauth-integrations"]),
+            client_id: "first-party".to_owned(),
+            scope: "openid profile email".to_owned(),
+            roles: owned(ROLES.get(..roles).unwrap_or_default()),
+            permissions: owned(PERMISSIONS.get(..permissions).unwrap_or_default()),
+            orgs: Vec::new(),
+            org_id: Some(Uuid::now_v7()),
+            app_id: Some(Uuid::now_v7()),
+            sub: Uuid::now_v7().to_string(),
+            username: Some("bob".to_owned()),
+            email: Some("bob.member@example.com".to_owned()),
+            act: None,
+            sid: Some(Uuid::now_v7()),
+            auth_time: Some(now),
+            iat: now,
+            nbf: Some(now),
+            exp: now + 7200,
+            jti: Uuid::now_v7().to_string(),
+        })?;
         let mut header = JwsHeader::new();
         header.set_token_type("at+jwt");
         let Value::Object(claims) = claims else { return Ok(String::new()) };

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use crate::{
     error::AuthError,
     introspection::Introspector,
-    token_cache::TokenHash,
+    token_hash::TokenHash,
     verifier::{VerifiedToken, Verifier, unix_now},
 };
 

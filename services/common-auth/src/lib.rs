@@ -93,6 +93,7 @@ pub mod sharded;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod token_cache;
+mod token_hash;
 mod unverified;
 pub mod verifier;
 

@@ -28,9 +28,9 @@ pub struct Names(Arc<[String]>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     pub permissions: Names,
-    pub roles: Names,
     /// Seconds since the epoch.
     pub auth_time: Option<i64>,
+    pub roles: Names,
     pub user_id: Uuid,
     pub org_id: Uuid,
     pub app_id: Option<Uuid>,

@@ -1,22 +1,14 @@
 //! Tokens that were verified in full and need not be again.
 
-use std::{
-    hash::{Hash, Hasher},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use prometheus::IntCounter;
 use quick_cache::{Lifecycle, UnitWeighter, sync::Cache};
-use sha2::{Digest, Sha256};
 
-use crate::verifier::VerifiedToken;
+use crate::{token_hash::TokenHash, verifier::VerifiedToken};
 
 /// The longest that an entry is used without verifying the signature again, in seconds.
 const MAX_AGE: i64 = 300;
-
-/// SHA-256 of the whole token, signature included: a key made of less would hand one caller another's claims.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct TokenHash([u8; 32]);
 
 /// A bounded cache of one verifier. Another verifier, with another issuer or audience, has one of its own.
 pub(crate) struct TokenCache {
@@ -41,15 +33,6 @@ impl Lifecycle<TokenHash, Entry> for CountEvictions {
     }
 }
 
-impl Hash for TokenHash {
-    /// A few bytes place an entry as well as all of them.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        if let Some(first) = self.0.first_chunk() {
-            state.write_u64(u64::from_ne_bytes(*first));
-        }
-    }
-}
-
 impl TokenCache {
     /// Room for `capacity` tokens; evictions are counted.
     pub(crate) fn new(capacity: usize, evictions: IntCounter) -> Self {
@@ -61,10 +44,6 @@ impl TokenCache {
             CountEvictions(evictions),
         );
         Self { entries }
-    }
-
-    pub(crate) fn hash(token: &[u8]) -> TokenHash {
-        TokenHash(Sha256::digest(token).into())
     }
 
     pub(crate) fn get(&self, hash: &TokenHash) -> Option<Entry> {

@@ -15,7 +15,8 @@ use crate::{
     metrics::AuthMetrics,
     principal::Principal,
     revocation::RevocationWatcher,
-    token_cache::{TokenCache, TokenHash},
+    token_cache::TokenCache,
+    token_hash::TokenHash,
     unverified::{MAX_TOKEN_BYTES, Unverified},
 };
 
@@ -61,7 +62,8 @@ pub struct VerifiedToken {
     pub(crate) passed: AtomicU64,
     /// Seconds since the epoch, like the others.
     pub expires_at: i64,
-    pub not_before: Option<i64>,
+    /// The earliest time there is, where the token does not say.
+    pub not_before: i64,
     /// The key that signed it; none where auth-api vouched for the token by introspection.
     pub(crate) key: Option<Arc<VerificationKey>>,
     /// Where checks of the caller's rights are counted. Kept here since sharing it anew for each request would have the workers
@@ -104,7 +106,7 @@ impl VerifiedToken {
             session_id: claims.sid,
             org_id: claims.org_id,
             issued_at: claims.iat,
-            not_before: claims.nbf,
+            not_before: claims.nbf.unwrap_or(i64::MIN),
             expires_at: claims.exp,
             key,
             metrics: Arc::clone(metrics),
@@ -210,7 +212,7 @@ impl Verifier {
             return Err(TokenHash::default());
         }
         let started = Instant::now();
-        let hash = TokenCache::hash(token);
+        let hash = TokenHash::of(token);
         let Some(entry) = cache.get(&hash) else { return Err(hash) };
         let withdrawn = entry.token.key.as_ref().is_some_and(|key| key.is_withdrawn());
         if withdrawn || now >= entry.usable_until {
@@ -273,7 +275,7 @@ impl Verifier {
     fn check_as_of(&self, token: &VerifiedToken, now: i64) -> Result<(), AuthError> {
         self.check_expiry(token.expires_at, now)?;
         let latest = now.saturating_add(self.settings.leeway_seconds);
-        if token.not_before.is_some_and(|not_before| latest < not_before) {
+        if latest < token.not_before {
             return Err(AuthError::InvalidToken("not_yet_valid"));
         }
         if self.revocations.is_revoked(token) {

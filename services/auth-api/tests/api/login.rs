@@ -63,6 +63,18 @@ async fn j2_a_users_token_has_every_claim() {
     assert!(claims.get("orgs").is_none(), "only services have orgs");
 }
 
+/// common-auth hashes the first 448 bytes once for all tokens that have them in common.
+#[tokio::test]
+async fn what_tokens_of_one_role_have_in_common_comes_first_whatever_the_org() {
+    let app = TestApp::spawn().await;
+    let (of_one_org, of_another) = (app.person(OLGA).await, app.carol().await);
+    let [one, another] =
+        [app.login(&of_one_org).await, app.login(&of_another).await].map(|session| session.access_token);
+    assert_ne!(tokens::claims(&one)["org_id"], tokens::claims(&another)["org_id"]);
+    let alike = one.bytes().zip(another.bytes()).take_while(|(one, another)| one == another).count();
+    assert!(alike >= 448, "only {alike} bytes");
+}
+
 #[tokio::test]
 async fn each_role_has_its_permissions_and_those_of_the_roles_below() {
     let app = TestApp::spawn().await;
