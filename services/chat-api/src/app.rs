@@ -329,12 +329,12 @@ fn authenticator(
         JwksSettings { refresh: config.jwks_refresh, ..JwksSettings::default() },
         Arc::clone(&metrics),
     ));
-    let patient = http_client(config::CONNECT_LIMIT, config::POLL_WAIT + config::BACKGROUND_CALL_LIMIT)?;
-    let feed = Url::parse(&config.auth_api("/oauth/revocations"))?;
-    let revocations = Arc::new(RevocationWatcher::new(
-        HttpRevocationSource::new(patient, feed, Arc::clone(tokens)),
-        Arc::clone(&metrics),
-    ));
+    let feed = HttpRevocationSource::new(
+        http_client(config::CONNECT_LIMIT, config::BACKGROUND_CALL_LIMIT)?,
+        Url::parse(&config.auth_api("/oauth/revocations"))?,
+        Arc::clone(tokens),
+    );
+    let revocations = Arc::new(RevocationWatcher::new(feed, Arc::clone(&metrics)));
     let settings = VerifierSettings::new(&config.auth_api_issuer, &config.jwt_audience);
     let verifier = Verifier::new(settings, keys, revocations, Arc::clone(&metrics));
     Ok(Authenticator::local(Arc::new(verifier)))

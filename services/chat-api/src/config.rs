@@ -21,9 +21,7 @@ pub const CONNECT_LIMIT: Duration = Duration::from_millis(400);
 
 /// How long a call in the background may take, for which no request waits.
 pub const BACKGROUND_CALL_LIMIT: Duration = Duration::from_secs(5);
-/// How long a poll of auth-api's revocations waits for news at most.
-pub const POLL_WAIT: Duration = Duration::from_secs(10);
-/// How long a poll of its changes waits. Short, since so long nobody notices that a connection was lost: a member who was removed
+/// How long a poll of auth-api's changes waits for news. Short, since so long nobody notices that a connection was lost: a member who was removed
 /// would go on reading.
 pub const DIRECTORY_POLL_WAIT: Duration = Duration::from_secs(1);
 

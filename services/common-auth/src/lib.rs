@@ -41,9 +41,9 @@
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let metrics = AuthMetrics::register(prometheus::default_registry())?;
-//! // One limit for calls that a request waits for, a longer one for the feed, which waits for news up to ten seconds.
+//! // The feed has connections of its own.
 //! let calls = http_client(Duration::from_millis(500), Duration::from_millis(1500))?;
-//! let feed = http_client(Duration::from_millis(500), Duration::from_secs(15))?;
+//! let feed = http_client(Duration::from_millis(500), Duration::from_secs(5))?;
 //! let tokens = ServiceTokenManager::new(
 //!     ServiceTokenSettings {
 //!         token_url: "http://auth-api:8000/oauth/token".to_owned(),

@@ -28,8 +28,6 @@ pub const STATEMENT_LIMIT: Duration = Duration::from_millis(800);
 pub const INTROSPECTION_LIMIT: Duration = Duration::from_millis(450);
 /// How long a call in the background may take, for which no request waits.
 pub const BACKGROUND_CALL_LIMIT: Duration = Duration::from_secs(5);
-/// How long a poll of auth-api's revocations waits for news.
-pub const POLL_WAIT: Duration = Duration::from_secs(10);
 
 /// How long open requests may go on after SIGTERM.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(20);

@@ -354,12 +354,12 @@ fn authenticator(
         JwksSettings { refresh: config.jwks_refresh, ..JwksSettings::default() },
         Arc::clone(&metrics),
     ));
-    let patient = http_client(config::CONNECT_LIMIT, config::POLL_WAIT + config::BACKGROUND_CALL_LIMIT)?;
-    let feed = Url::parse(&auth_api.revocations_url)?;
-    let revocations = Arc::new(RevocationWatcher::new(
-        HttpRevocationSource::new(patient, feed, tokens),
-        Arc::clone(&metrics),
-    ));
+    let feed = HttpRevocationSource::new(
+        http_client(config::CONNECT_LIMIT, config::BACKGROUND_CALL_LIMIT)?,
+        Url::parse(&auth_api.revocations_url)?,
+        tokens,
+    );
+    let revocations = Arc::new(RevocationWatcher::new(feed, Arc::clone(&metrics)));
     let settings = VerifierSettings::new(&auth_api.issuer, &config.jwt_audience);
     let verifier = Verifier::new(settings, keys, revocations, metrics);
     Ok(Authenticator::local(Arc::new(verifier)))

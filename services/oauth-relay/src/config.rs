@@ -17,8 +17,6 @@ use crate::{
 /// What a call to auth-api may take; all of them are made in the background.
 pub const CONNECT_LIMIT: Duration = Duration::from_millis(400);
 pub const BACKGROUND_CALL_LIMIT: Duration = Duration::from_secs(5);
-/// How long a poll of auth-api's revocations waits for news.
-pub const POLL_WAIT: Duration = Duration::from_secs(10);
 
 /// How long open requests may go on after SIGTERM, and within it how long callbacks may still find their waiters.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(20);

@@ -3,7 +3,7 @@
 mod deny_list;
 mod watcher;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use reqwest::StatusCode;
@@ -22,6 +22,8 @@ use crate::{
 /// Entries asked for at once.
 pub const PAGE_LIMIT: usize = 500;
 
+/// What an answer may take beyond its wait, at most.
+const LONGEST_MARGIN: Duration = Duration::from_secs(4);
 /// One page is far smaller.
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -93,7 +95,7 @@ pub struct HttpRevocationSource {
 }
 
 impl HttpRevocationSource {
-    /// Reads `url`. The time limit of `client` has to be longer than the wait.
+    /// Reads `url`. `client` best has connections of its own: one that was lost, and that others left behind, costs seconds.
     pub fn new(client: reqwest::Client, url: reqwest::Url, tokens: Arc<ServiceTokenManager>) -> Self {
         Self { client, url, tokens }
     }
@@ -112,7 +114,8 @@ impl RevocationSource for HttpRevocationSource {
                 .client
                 .get(self.url.clone())
                 .bearer_auth(secrecy::ExposeSecret::expose_secret(&token))
-                .query(&[("limit", PAGE_LIMIT.to_string()), ("wait", wait_seconds.to_string())]);
+                .query(&[("limit", PAGE_LIMIT.to_string()), ("wait", wait_seconds.to_string())])
+                .timeout(Duration::from_secs(wait_seconds) + LONGEST_MARGIN);
             if let Some(after) = after {
                 request = request.query(&[("after", after)]);
             }

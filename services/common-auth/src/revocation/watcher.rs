@@ -8,17 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{DenyList, PAGE_LIMIT, RevocationKind, RevocationPage, RevocationSource};
+use super::{DenyList, LONGEST_MARGIN, PAGE_LIMIT, RevocationKind, RevocationPage, RevocationSource};
 use crate::{
     keys::{JwksManager, SourceError},
     metrics::AuthMetrics,
     verifier::{TokenOrigin, VerifiedToken, unix_now},
 };
 
-/// How long one poll waits for news. The longer, the fewer polls; the age metric rises up to it.
-const WAIT_SECONDS: u64 = 10;
-/// A feed that does not answer within its wait and this is down.
-const ANSWER_MARGIN: Duration = Duration::from_secs(3);
+/// How long one poll waits for news. Short, since so long nobody notices that a connection was lost: a revoked token would go on.
+const WAIT_SECONDS: u64 = 1;
+/// What an answer may take beyond its wait, after one that came; doubled after each that did not.
+const FIRST_MARGIN: Duration = Duration::from_secs(1);
 /// A service does not stay unready for ever because auth-api is down.
 const READY_AFTER: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -89,33 +89,39 @@ impl RevocationWatcher {
     /// Follows the feed until the task is dropped. A notice that keys changed makes `keys` fetch them.
     pub async fn run(self: Arc<Self>, keys: Arc<JwksManager>) {
         let mut cursor = None;
-        let mut pause = FIRST_PAUSE;
+        let mut failures = 0;
         self.started.get_or_init(Instant::now);
         self.show_age();
         loop {
-            match self.follow(&mut cursor, &keys).await {
+            let margin = doubled(FIRST_MARGIN, failures).min(LONGEST_MARGIN);
+            match self.follow(&mut cursor, margin, &keys).await {
                 Ok(()) => {
-                    pause = FIRST_PAUSE;
+                    failures = 0;
                     continue;
                 }
                 Err(SourceError::CursorTooOld) => cursor = None,
                 Err(error) => tracing::warn!(%error, "revocation feed failed"),
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tokio::time::sleep(doubled(FIRST_PAUSE, failures).min(LONGEST_PAUSE)).await;
+            failures += 1;
             self.show_age();
         }
     }
 
     /// One step: the whole list where there is no cursor, else the next page.
-    async fn follow(&self, cursor: &mut Option<String>, keys: &JwksManager) -> Result<(), SourceError> {
+    async fn follow(
+        &self,
+        cursor: &mut Option<String>,
+        margin: Duration,
+        keys: &JwksManager,
+    ) -> Result<(), SourceError> {
         let Some(after) = self.read_on_from(cursor, unix_now()) else {
-            *cursor = Some(self.load_all(keys).await?);
+            *cursor = Some(self.load_all(margin, keys).await?);
             return Ok(());
         };
         let asked = Instant::now();
         // The cursor goes back whatever happens, but for one that is too old: a failed poll is repeated.
-        let page = self.page(Some(after.clone()), WAIT_SECONDS).await;
+        let page = self.page(Some(after.clone()), WAIT_SECONDS, margin).await;
         if !matches!(page, Err(SourceError::CursorTooOld)) {
             *cursor = Some(after);
         }
@@ -139,11 +145,11 @@ impl RevocationWatcher {
     /// Loads every entry in force and puts the list in place of the old one; returns where the feed goes on.
     ///
     /// Each page counts as soon as it is there, on top of the old list: a later page may fail.
-    async fn load_all(&self, keys: &JwksManager) -> Result<String, SourceError> {
+    async fn load_all(&self, margin: Duration, keys: &JwksManager) -> Result<String, SourceError> {
         let mut fresh = DenyList::default();
         let mut after = None;
         loop {
-            let page = self.page(after.clone(), 0).await?;
+            let page = self.page(after.clone(), 0, margin).await?;
             self.apply(&page, keys);
             page.items.iter().for_each(|entry| fresh.insert(entry));
             if page.items.len() < PAGE_LIMIT {
@@ -189,8 +195,13 @@ impl RevocationWatcher {
     }
 
     /// A page of the feed; meanwhile the age metric goes on.
-    async fn page(&self, after: Option<String>, wait_seconds: u64) -> Result<RevocationPage, SourceError> {
-        let limit = Duration::from_secs(wait_seconds) + ANSWER_MARGIN;
+    async fn page(
+        &self,
+        after: Option<String>,
+        wait_seconds: u64,
+        margin: Duration,
+    ) -> Result<RevocationPage, SourceError> {
+        let limit = Duration::from_secs(wait_seconds) + margin;
         let mut page = std::pin::pin!(tokio::time::timeout(limit, self.source.page(after, wait_seconds)));
         let mut second = tokio::time::interval(Duration::from_secs(1));
         loop {
@@ -223,6 +234,10 @@ impl RevocationWatcher {
     fn write(&self) -> RwLockWriteGuard<'_, DenyList> {
         self.list.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn doubled(first: Duration, times: u32) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(times))
 }
 
 /// A name that no state of any list had before.

@@ -15,7 +15,10 @@ use common_auth::{
 };
 use futures_util::future::BoxFuture;
 use time::OffsetDateTime;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use uuid::Uuid;
 
 /// A feed that several watchers may read; clones are the same feed.
@@ -49,6 +52,8 @@ enum Mood {
     Impatient,
     /// Brings its entries again and again under one cursor.
     Stuck,
+    /// Pages asked for up to now are never answered, as when the machine behind a connection is gone; later ones are.
+    Lost,
 }
 
 impl Feed {
@@ -87,6 +92,11 @@ impl Feed {
     /// The feed brings its entries again and again under one cursor.
     pub(crate) fn set_stuck(&self) {
         self.set_mood(Mood::Stuck);
+    }
+
+    /// Whoever waits for a page waits for ever; who asks anew gets it.
+    pub(crate) fn lose_readers(&self) {
+        self.set_mood(Mood::Lost);
     }
 
     /// Forgets every entry so far: their cursors are too old from now on.
@@ -141,11 +151,16 @@ impl RevocationSource for Feed {
         self.0.pages.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             let mut news = self.0.news.subscribe();
+            let until = Instant::now() + Duration::from_secs(wait_seconds);
             loop {
-                if let Some(page) = self.try_page(after.as_deref(), wait_seconds > 0)? {
+                let may_wait = Instant::now() < until;
+                if let Some(page) = self.try_page(after.as_deref(), may_wait)? {
                     return Ok(page);
                 }
-                let _ = news.changed().await;
+                let _ = timeout_at(until, news.changed()).await;
+                if self.state().mood == Mood::Lost {
+                    std::future::pending::<()>().await;
+                }
             }
         })
     }

@@ -130,6 +130,19 @@ async fn revocations_made_during_an_outage_bite_after_it() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_lost_without_a_word_costs_less_than_three_seconds() {
+    let world = World::unloaded(|_| ());
+    let _background = world.start().await;
+    let polls = world.feed.pages();
+    eventually("a poll that waits", || world.feed.pages() > polls).await;
+    world.feed.lose_readers();
+    let revoked = Instant::now();
+    world.feed.revoke(RevocationKind::Subject, ALICE);
+    in_force(&world, 1).await;
+    assert!(revoked.elapsed() < Duration::from_secs(3), "{:?}", revoked.elapsed());
+}
+
+#[tokio::test]
 async fn a_source_that_is_down_at_first_is_followed_later() {
     let world = World::unloaded(|_| ());
     world.feed.set_down(true);

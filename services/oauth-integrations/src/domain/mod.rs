@@ -30,7 +30,7 @@ use url::Url;
 pub use crate::store::StoreError;
 use crate::{
     clients::{self, runtime::RuntimeApi},
-    config::{BACKGROUND_CALL_LIMIT, CONNECT_LIMIT, Config, INTROSPECTION_LIMIT, Origins, POLL_WAIT},
+    config::{BACKGROUND_CALL_LIMIT, CONNECT_LIMIT, Config, INTROSPECTION_LIMIT, Origins},
     store::Database,
 };
 
@@ -139,8 +139,10 @@ fn revocations(
     if !config.use_oauth2_auth {
         return Ok(None);
     }
-    let patient = http_client(CONNECT_LIMIT, POLL_WAIT + BACKGROUND_CALL_LIMIT)?;
-    let feed = Url::parse(&config.auth_api("/oauth/revocations"))?;
-    let source = HttpRevocationSource::new(patient, feed, Arc::clone(tokens));
-    Ok(Some(Arc::new(RevocationWatcher::new(source, Arc::clone(metrics)))))
+    let feed = HttpRevocationSource::new(
+        http_client(CONNECT_LIMIT, BACKGROUND_CALL_LIMIT)?,
+        Url::parse(&config.auth_api("/oauth/revocations"))?,
+        Arc::clone(tokens),
+    );
+    Ok(Some(Arc::new(RevocationWatcher::new(feed, Arc::clone(metrics)))))
 }
