@@ -93,14 +93,26 @@ pub async fn page(
     };
     let mut reader = Reader::new(Feed::Changes, after, query);
     loop {
-        let connection = identity.db.connection().await?;
-        let head = store::feed::find_heads(&connection).await?.changes;
-        let items = store::change::list(&connection, reader.after, reader.limit, orgs).await?;
-        feed::check_cursor(&connection, Feed::Changes, reader.after).await?;
-        drop(connection);
-        if let Some(page) = reader.finish(items, head, |change| change.cursor)? {
+        let page = if reader.is_at_head(&identity.feeds) {
+            reader.end()
+        } else {
+            read(identity, &mut reader, orgs).await?
+        };
+        if let Some(page) = page {
             return Ok(page);
         }
         reader.wait(identity).await;
     }
+}
+
+async fn read(
+    identity: &Identity,
+    reader: &mut Reader,
+    orgs: Option<&[Uuid]>,
+) -> Result<Option<Page<ChangeRecord>>, FeedError> {
+    let connection = identity.db.connection().await?;
+    let head = store::feed::find_heads(&connection).await?.changes;
+    let items = store::change::list(&connection, reader.after, reader.limit, orgs).await?;
+    feed::check_cursor(&connection, Feed::Changes, reader.after).await?;
+    reader.finish(items, head, |change| change.cursor)
 }

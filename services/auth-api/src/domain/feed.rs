@@ -66,16 +66,16 @@ impl FeedWatch {
         heads.map(drop)
     }
 
+    fn head(&self, feed: Feed) -> Option<i64> {
+        self.heads.borrow().map(|heads| heads.of(feed))
+    }
+
     /// Waits until the feed goes beyond `cursor`, the database stops answering, or the time is over.
     async fn wait_beyond(&self, feed: Feed, cursor: i64, until: Instant) {
         let mut heads = self.heads.subscribe();
         let was_known = heads.borrow().is_some();
         let until = if was_known { until } else { until.min(Instant::now() + BLIND_WAIT) };
-        let is_news = |heads: &Option<Heads>| match (heads, feed) {
-            (None, _) => was_known,
-            (Some(heads), Feed::Revocations) => heads.revocations > cursor,
-            (Some(heads), Feed::Changes) => heads.changes > cursor,
-        };
+        let is_news = |heads: &Option<Heads>| heads.map_or(was_known, |heads| heads.of(feed) > cursor);
         tokio::select! {
             _ = heads.wait_for(is_news) => {}
             () = tokio::time::sleep_until(until) => {}
@@ -119,13 +119,25 @@ pub(super) struct Reader {
     feed: Feed,
     pub(super) after: i64,
     pub(super) limit: i64,
+    waits: bool,
     until: Instant,
 }
 
 impl Reader {
     pub(super) fn new(feed: Feed, after: i64, query: Query) -> Self {
         let until = Instant::now() + query.wait.min(LONGEST_WAIT);
-        Self { feed, after, limit: query.limit.clamp(1, MAX_LIMIT), until }
+        Self { feed, after, limit: query.limit.clamp(1, MAX_LIMIT), waits: !query.wait.is_zero(), until }
+    }
+
+    /// Whether a look at the database can be spared: as far as this replica has seen, and it looks each second and hears of every
+    /// entry, there is nothing to read. Who does not wait is told what is there at this moment.
+    pub(super) fn is_at_head(&self, feeds: &FeedWatch) -> bool {
+        self.waits && feeds.head(self.feed) == Some(self.after)
+    }
+
+    /// The empty page of a wait that brought nothing. None: there is time to wait.
+    pub(super) fn end<T>(&self) -> Option<Page<T>> {
+        (Instant::now() >= self.until).then(|| Page { items: Vec::new(), next: self.after })
     }
 
     /// Makes a page of what was read, and of the head that was there before. None: there is nothing yet, and time to wait.
@@ -180,6 +192,24 @@ mod tests {
         assert_eq!(page.next, 25);
         let page = reader(3).finish(Vec::<i64>::new(), 20, |cursor| *cursor).unwrap().unwrap();
         assert_eq!(page.next, 20);
+    }
+
+    #[test]
+    fn only_a_reader_who_waits_at_the_head_spares_the_database_a_look() {
+        let feeds = FeedWatch::default();
+        let waiting = |after| {
+            Reader::new(Feed::Changes, after, Query { after: None, limit: 1, wait: Duration::from_secs(1) })
+        };
+        assert!(!waiting(10).is_at_head(&feeds), "nothing is known");
+        feeds.heads.send_replace(Some(Heads { revocations: 9, changes: 10 }));
+        assert!(waiting(10).is_at_head(&feeds));
+        assert!(waiting(10).end::<i64>().is_none(), "there is time to wait");
+        assert!(!waiting(9).is_at_head(&feeds), "there is news");
+        assert!(!waiting(11).is_at_head(&feeds), "another replica has seen more, or it is another database");
+        assert!(!reader(1).is_at_head(&feeds), "it does not wait");
+        let page = reader(1).end::<i64>().unwrap();
+        assert!(page.items.is_empty());
+        assert_eq!(page.next, 10);
     }
 
     #[test]

@@ -146,19 +146,31 @@ pub async fn page(identity: &Identity, query: Query) -> Result<Page<RevocationRe
     let query = if is_load { Query { wait: Duration::ZERO, ..query } } else { query };
     let mut reader = Reader::new(Feed::Revocations, query.after.unwrap_or(0), query);
     loop {
-        let connection = identity.db.connection().await?;
-        let head = store::feed::find_heads(&connection).await?.revocations;
-        let now = store::clock(&connection).await?;
-        let items = store::revocation::list(&connection, reader.after, reader.limit, now).await?;
-        if !is_load {
-            feed::check_cursor(&connection, Feed::Revocations, reader.after).await?;
-        }
-        drop(connection);
-        if let Some(page) = reader.finish(items, head, |entry| entry.cursor)? {
+        let page = if reader.is_at_head(&identity.feeds) {
+            reader.end()
+        } else {
+            read(identity, &mut reader, is_load).await?
+        };
+        if let Some(page) = page {
             return Ok(page);
         }
         reader.wait(identity).await;
     }
+}
+
+async fn read(
+    identity: &Identity,
+    reader: &mut Reader,
+    is_load: bool,
+) -> Result<Option<Page<RevocationRecord>>, FeedError> {
+    let connection = identity.db.connection().await?;
+    let head = store::feed::find_heads(&connection).await?.revocations;
+    let now = store::clock(&connection).await?;
+    let items = store::revocation::list(&connection, reader.after, reader.limit, now).await?;
+    if !is_load {
+        feed::check_cursor(&connection, Feed::Revocations, reader.after).await?;
+    }
+    reader.finish(items, head, |entry| entry.cursor)
 }
 
 /// The entry as readers get it.

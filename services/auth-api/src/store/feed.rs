@@ -14,6 +14,16 @@ pub struct Heads {
     pub changes: i64,
 }
 
+impl Heads {
+    /// The newest cursor of one of them.
+    pub fn of(self, feed: Feed) -> i64 {
+        match feed {
+            Feed::Revocations => self.revocations,
+            Feed::Changes => self.changes,
+        }
+    }
+}
+
 /// The feed with this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feed {
