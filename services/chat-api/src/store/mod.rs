@@ -146,7 +146,8 @@ impl Store {
         })
     }
 
-    /// Makes the indexes that are missing; before that, no message is stored. They are plain, on fields that every row has.
+    /// Makes the indexes that are missing; before that, no message is stored. They are plain, the unique ones on fields that every
+    /// row has.
     ///
     /// The index on `seq` comes first: two replicas that insert the same numbers then wait for each other in one order.
     pub async fn prepare(&self) -> Result<(), StoreError> {

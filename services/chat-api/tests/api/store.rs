@@ -144,7 +144,7 @@ async fn replies_are_counted_by_their_root() {
     for (root_id, seq, count) in &threads {
         for reply in replies.by_ref().filter(|row| row.seq != 130).take(*count) {
             reply.thread_root = Some(root_id.clone());
-            reply.thread_bucket = bucket(i64::try_from(*seq).unwrap());
+            reply.thread_bucket = Some(bucket(i64::try_from(*seq).unwrap()));
         }
     }
     store.insert_timeline(&stored).await.unwrap();
