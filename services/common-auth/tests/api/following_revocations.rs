@@ -139,7 +139,9 @@ async fn a_connection_that_was_lost_without_a_word_costs_less_than_three_seconds
     let revoked = Instant::now();
     world.feed.revoke(RevocationKind::Subject, ALICE);
     in_force(&world, 1).await;
-    assert!(revoked.elapsed() < Duration::from_secs(3), "{:?}", revoked.elapsed());
+    let took = revoked.elapsed();
+    assert!(took >= Duration::from_millis(500), "the poll was not lost: {took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
 }
 
 #[tokio::test]
