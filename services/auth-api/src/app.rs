@@ -18,11 +18,11 @@ use common_auth::{
     revocation::RevocationWatcher,
 };
 use prometheus::Registry;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing_actix_web::TracingLogger;
 
 use crate::{
-    config::{Config, DRAIN_LIMIT, Origins},
+    config::{Config, DRAIN_LIMIT, KEEP_ALIVE, LAME_DUCK, Origins},
     domain::{
         Identity, SetupError, discovery,
         jwks::{Document, OwnKeys},
@@ -57,6 +57,7 @@ struct State {
     registry: Data<Registry>,
     http_metrics: Data<HttpMetrics>,
     origins: Origins,
+    connections: TaskTracker,
     proxies: Data<TrustedProxies>,
 }
 
@@ -95,6 +96,7 @@ impl App {
             http_metrics: Data::new(HttpMetrics::register(&registry)?),
             registry: Data::new(registry),
             origins: config.allowed_origins.clone(),
+            connections: TaskTracker::new(),
             proxies: Data::new(config.trusted_proxies.clone()),
         };
         Ok(Self {
@@ -153,15 +155,19 @@ impl App {
     }
 }
 
-/// No new requests, the open ones to their end, and whoever waits for news sent home.
+/// Leads callers elsewhere, lets open requests end, and sends home whoever waits for news.
 async fn drain(state: &State, main: &ServerHandle) {
     tracing::info!("draining");
     state.health.drain();
     state.identity.feeds.close();
+    // Until every caller with an open connection was told to connect anew, or had the time for a request that would have told it.
+    state.connections.close();
+    let _ = tokio::time::timeout(LAME_DUCK, state.connections.wait()).await;
     main.stop(true).await;
 }
 
 fn serve_main(state: State, listener: TcpListener) -> std::io::Result<Server> {
+    let connections = state.connections.clone();
     let server = HttpServer::new(move || {
         ActixApp::new()
             .app_data(Data::from(Arc::clone(&state.identity)))
@@ -179,8 +185,14 @@ fn serve_main(state: State, listener: TcpListener) -> std::io::Result<Server> {
             .wrap(from_fn(request_id))
             .wrap(from_fn(close_when_draining))
     });
-    // What an answer writes last would wait for the peer's delayed acknowledgement.
-    let server = server.tcp_nodelay(true).listen(listener)?;
+    let server = server
+        .on_connect(move |_, connection| {
+            connection.insert(connections.token());
+        })
+        .keep_alive(KEEP_ALIVE)
+        // What an answer writes last would wait for the peer's delayed acknowledgement.
+        .tcp_nodelay(true)
+        .listen(listener)?;
     Ok(server.disable_signals().shutdown_timeout(DRAIN_LIMIT.as_secs()).run())
 }
 

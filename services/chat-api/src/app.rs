@@ -30,6 +30,7 @@ use mongodb::error::ErrorKind;
 use prometheus::Registry;
 use reqwest::Url;
 use secrecy::ExposeSecret;
+use tokio_util::task::TaskTracker;
 use tracing_actix_web::TracingLogger;
 
 use crate::{
@@ -74,6 +75,7 @@ pub struct App {
     authenticator: web::Data<Authenticator>,
     store: Store,
     heads: Arc<Heads>,
+    connections: TaskTracker,
 }
 
 /// Why the service does not start.
@@ -164,9 +166,10 @@ impl App {
         });
         let (main_listener, port) = listen(config.host, config.port)?;
         let (admin_listener, admin_port) = listen(config.admin_host, config.admin_port)?;
-        let main = serve_main(main_listener, config, &state, &authenticator, http_metrics)?;
+        let connections = TaskTracker::new();
+        let main = serve_main(main_listener, config, &state, &authenticator, http_metrics, &connections)?;
         let admin = serve_admin(admin_listener, &state, &authenticator)?;
-        Ok(Self { main, admin, port, admin_port, state, authenticator, store, heads })
+        Ok(Self { main, admin, port, admin_port, state, authenticator, store, heads, connections })
     }
 
     /// The port of the main listener.
@@ -198,6 +201,7 @@ impl App {
             () = stop => {
                 tracing::info!("draining");
                 self.state.is_draining.store(true, Ordering::Relaxed);
+                lead_callers_elsewhere(&self.connections).await;
                 main_handle.stop(true).await;
                 main.await
             }
@@ -215,6 +219,12 @@ impl App {
         tracing::info!("stopped");
         outcome.map_err(io::Error::other)?
     }
+}
+
+/// Until every caller with an open connection was told to connect anew, or had the time for a request that would have told it.
+async fn lead_callers_elsewhere(connections: &TaskTracker) {
+    connections.close();
+    let _ = tokio::time::timeout(config::LAME_DUCK, connections.wait()).await;
 }
 
 /// Middleware: while draining, every response asks the caller to connect anew, which leads it elsewhere.
@@ -236,10 +246,11 @@ fn serve_main(
     state: &web::Data<AppState>,
     authenticator: &web::Data<Authenticator>,
     http_metrics: web::Data<HttpMetrics>,
+    connections: &TaskTracker,
 ) -> Result<Server, BuildError> {
     let (host, port) = (config.host, config.port);
     let origins = config.allowed_origins.clone();
-    let (state, authenticator) = (state.clone(), authenticator.clone());
+    let (state, authenticator, connections) = (state.clone(), authenticator.clone(), connections.clone());
     let server = HttpServer::new(move || {
         ActixApp::new()
             .app_data(state.clone())
@@ -255,6 +266,10 @@ fn serve_main(
     // What an answer writes last would wait for the peer's delayed acknowledgement.
     .tcp_nodelay(true)
     .disable_signals()
+    .on_connect(move |_, connection| {
+        connection.insert(connections.token());
+    })
+    .keep_alive(config::KEEP_ALIVE)
     .shutdown_timeout(config::DRAIN_LIMIT.as_secs())
     .listen(listener)
     .map_err(|error| BuildError::Listen { host, port, error })?;

@@ -18,12 +18,15 @@ use common_auth::{
     problem::request_id,
 };
 use prometheus::Registry;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing_actix_web::TracingLogger;
 use url::Url;
 
 use crate::{
-    config::{BACKGROUND_CALL_LIMIT, CONNECT_LIMIT, Config, DRAIN_LIMIT, INTROSPECTION_LIMIT, Origins},
+    config::{
+        BACKGROUND_CALL_LIMIT, CONNECT_LIMIT, Config, DRAIN_LIMIT, INTROSPECTION_LIMIT, KEEP_ALIVE,
+        LAME_DUCK, Origins,
+    },
     domain::{Integrations, SetupError},
     jobs::Jobs,
     routes::{self, Cookies, Limits, TrustedProxies, health::Health},
@@ -50,6 +53,7 @@ struct State {
     registry: Data<Registry>,
     http_metrics: Data<HttpMetrics>,
     origins: Origins,
+    connections: TaskTracker,
 }
 
 /// Why the service does not start, or not go on.
@@ -85,6 +89,7 @@ impl App {
             http_metrics: Data::new(HttpMetrics::register(&registry)?),
             registry: Data::new(registry),
             origins: config.allowed_origins.clone(),
+            connections: TaskTracker::new(),
         };
         Ok(Self {
             main: listen("HOST and PORT", config.host, config.port)?,
@@ -142,14 +147,18 @@ impl App {
     }
 }
 
-/// No new requests, and the open ones to their end.
+/// Leads callers elsewhere, and lets open requests end.
 async fn drain(state: &State, main: &ServerHandle) {
     tracing::info!("draining");
     state.health.drain();
+    // Until every caller with an open connection was told to connect anew, or had the time for a request that would have told it.
+    state.connections.close();
+    let _ = tokio::time::timeout(LAME_DUCK, state.connections.wait()).await;
     main.stop(true).await;
 }
 
 fn serve_main(state: State, listener: TcpListener) -> std::io::Result<Server> {
+    let connections = state.connections.clone();
     let server = HttpServer::new(move || {
         ActixApp::new()
             .app_data(Data::from(Arc::clone(&state.integrations)))
@@ -167,8 +176,14 @@ fn serve_main(state: State, listener: TcpListener) -> std::io::Result<Server> {
             .wrap(from_fn(request_id))
             .wrap(from_fn(close_when_draining))
     });
-    // What an answer writes last would wait for the peer's delayed acknowledgement.
-    let server = server.tcp_nodelay(true).listen(listener)?;
+    let server = server
+        .on_connect(move |_, connection| {
+            connection.insert(connections.token());
+        })
+        .keep_alive(KEEP_ALIVE)
+        // What an answer writes last would wait for the peer's delayed acknowledgement.
+        .tcp_nodelay(true)
+        .listen(listener)?;
     Ok(server.disable_signals().shutdown_timeout(DRAIN_LIMIT.as_secs()).run())
 }
 

@@ -29,8 +29,13 @@ pub const INTROSPECTION_LIMIT: Duration = Duration::from_millis(450);
 /// How long a call in the background may take, for which no request waits.
 pub const BACKGROUND_CALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long open requests may go on after SIGTERM.
-pub const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+/// How long a connection may be idle. Longer than proxies keep theirs, 60 s as a rule: who closes later never closes on a request.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long open connections are served after SIGTERM, so that whoever uses one learns from an answer to connect elsewhere: a connection closed
+/// without a word may be closed on a request that is just on its way.
+pub const LAME_DUCK: Duration = Duration::from_secs(3);
+/// How long open requests may go on after that.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(17);
 
 /// The exit code for unusable settings (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;

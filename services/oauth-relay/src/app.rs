@@ -172,7 +172,8 @@ impl App {
                 tracing::info!("draining");
                 self.state.is_draining.store(true, Ordering::Relaxed);
                 self.state.waiters.close();
-                // Stops listening at once; requests go on, and polls among them until their waiters are sent away.
+                // Stops listening at once, since there is no other replica to lead callers to, and the next one starts when this one has
+                // ended. Requests go on, and polls among them until their waiters are sent away.
                 let stopped = main_handle.stop(true);
                 last_callbacks(&self.state.waiters).await;
                 self.state.waiters.dismiss_all();
@@ -251,6 +252,7 @@ fn serve_main(
     // What an answer writes last would wait for the peer's delayed acknowledgement.
     .tcp_nodelay(true)
     .disable_signals()
+    .keep_alive(config::KEEP_ALIVE)
     .shutdown_timeout(config::DRAIN_LIMIT.as_secs())
     .listen(listener)
     .map_err(|error| BuildError::Listen { host, port, error })?;

@@ -18,6 +18,8 @@ use crate::{
 pub const CONNECT_LIMIT: Duration = Duration::from_millis(400);
 pub const BACKGROUND_CALL_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a connection may be idle. Longer than proxies keep theirs, 60 s as a rule: who closes later never closes on a request.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long open requests may go on after SIGTERM, and within it how long callbacks may still find their waiters.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 pub const LAST_CALLBACKS_LIMIT: Duration = Duration::from_secs(12);

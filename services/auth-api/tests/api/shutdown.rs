@@ -4,6 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+};
 
 use crate::helpers::{Answer, Ask, Process, TestDatabase, app::http, database::seeded, process, wait::until};
 
@@ -97,6 +101,38 @@ async fn u5_an_idle_process_ends_at_once() {
     // The server's side of a connection ends a moment after ours.
     until("no connection is left", async || database.number(&connections).await == 0).await;
     assert_eq!(database.number("SELECT count(*) FROM replicas").await, 0, "its keys hold no rotation up");
+}
+
+/// Asks on a connection that stays open; the head of the answer, empty where the connection was closed instead.
+async fn ask_on(connection: &mut BufReader<TcpStream>, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\n\r\n");
+    let _ = connection.write_all(request.as_bytes()).await;
+    let (mut head, mut length) = (String::new(), 0);
+    while connection.read_line(&mut head).await.is_ok_and(|read| read > 2) {
+        let last = head.lines().last().unwrap_or_default();
+        length = last.strip_prefix("content-length: ").map_or(length, |value| value.parse().unwrap());
+    }
+    let mut body = vec![0; length];
+    let _ = connection.read_exact(&mut body).await;
+    head
+}
+
+#[tokio::test]
+async fn u5_a_connection_that_was_idle_at_sigterm_is_told_before_it_is_closed() {
+    let database = TestDatabase::create().await;
+    let mut server = serve(&database).await;
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut connection = BufReader::new(TcpStream::connect(address).await.unwrap());
+    let head = ask_on(&mut connection, "/health").await;
+    assert!(head.starts_with("HTTP/1.1 200") && !head.contains("connection: close"), "{head:?}");
+
+    server.signal("TERM").await;
+    let ready = format!("{}/readyz", server.admin_url);
+    until("it drains", async || http().get(&ready).ask().await.status == 503).await;
+
+    let head = ask_on(&mut connection, "/health").await;
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("connection: close"), "{head:?}");
+    assert_eq!(server.exit_code().await, Some(0), "{}", server.output());
 }
 
 #[tokio::test]

@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use reqwest::StatusCode;
 use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+};
 
 use crate::helpers::{TestApp, World, eventually};
 
@@ -12,6 +16,8 @@ use crate::helpers::{TestApp, World, eventually};
 async fn requests_in_flight_are_answered() {
     let mut app = TestApp::spawn().await;
     app.send(app.alice, json!({ "content": "warm" })).await;
+    // So that none is answered before the order to stop.
+    app.mongodb.silence();
     let token = app.token(app.alice);
     let sends = (0..100).map(|number| {
         let (client, token, group_id) = (app.client.clone(), token.clone(), app.group_id);
@@ -30,6 +36,7 @@ async fn requests_in_flight_are_answered() {
 
     let started = Instant::now();
     app.begin_stop();
+    app.mongodb.mend();
     let mut created = 0;
     for answer in join_all(sends).await {
         // Connections that came too late are refused, those that were open are served.
@@ -73,6 +80,36 @@ async fn responses_lead_callers_elsewhere_while_draining() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.headers["connection"], "close");
     app.mongodb.mend();
+    app.stop().await;
+}
+
+/// Asks on a connection that stays open; the head of the answer, empty where the connection was closed instead.
+async fn ask_on(connection: &mut BufReader<TcpStream>, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\n\r\n");
+    let _ = connection.write_all(request.as_bytes()).await;
+    let (mut head, mut length) = (String::new(), 0);
+    while connection.read_line(&mut head).await.is_ok_and(|read| read > 2) {
+        let last = head.lines().last().unwrap_or_default();
+        length = last.strip_prefix("content-length: ").map_or(length, |value| value.parse().unwrap());
+    }
+    let mut body = vec![0; length];
+    let _ = connection.read_exact(&mut body).await;
+    head
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_was_idle_at_sigterm_is_told_before_it_is_closed() {
+    let mut app = TestApp::spawn().await;
+    let address = app.client.url.strip_prefix("http://").unwrap();
+    let mut connection = BufReader::new(TcpStream::connect(address).await.unwrap());
+    let head = ask_on(&mut connection, "/health").await;
+    assert!(head.starts_with("HTTP/1.1 200") && !head.contains("connection: close"), "{head:?}");
+
+    app.begin_stop();
+    eventually("it drains", Duration::from_secs(5), async || !app.is_ready().await).await;
+
+    let head = ask_on(&mut connection, "/health").await;
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("connection: close"), "{head:?}");
     app.stop().await;
 }
 

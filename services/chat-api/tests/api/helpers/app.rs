@@ -216,6 +216,8 @@ impl TestApp {
         if self.stop.is_some() {
             self.begin_stop();
         }
+        // Its connections would be waited for.
+        drop(self.client);
         self.running.await.unwrap().unwrap();
     }
 

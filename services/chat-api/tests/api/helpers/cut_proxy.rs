@@ -1,8 +1,11 @@
 //! A proxy in front of a TCP server that a test can cut and mend.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::{
@@ -74,7 +77,13 @@ impl CutProxy {
 }
 
 async fn forward(mut client: TcpStream, number: u64, target: String, mut mode: watch::Receiver<Mode>) {
-    let mut server = None;
+    let _ = mode.wait_for(|mode| *mode != Mode::Silent).await;
+    if *mode.borrow() == Mode::Cut {
+        return;
+    }
+    let Ok(mut server) = TcpStream::connect(&target).await else { return };
+    // Kept over a silence: what was read is written after it.
+    let mut copying = pin!(copy_bidirectional(&mut client, &mut server));
     loop {
         let now = *mode.borrow_and_update();
         match now {
@@ -87,17 +96,10 @@ async fn forward(mut client: TcpStream, number: u64, target: String, mut mode: w
             Mode::Silent => {
                 let _ = mode.changed().await;
             }
-            Mode::Open | Mode::Lost(_) => {
-                if server.is_none() {
-                    let Ok(stream) = TcpStream::connect(&target).await else { return };
-                    server = Some(stream);
-                }
-                let Some(server) = &mut server else { return };
-                tokio::select! {
-                    _ = copy_bidirectional(&mut client, server) => return,
-                    _ = mode.changed() => {}
-                }
-            }
+            Mode::Open | Mode::Lost(_) => tokio::select! {
+                _ = &mut copying => return,
+                _ = mode.changed() => {}
+            },
         }
     }
 }
