@@ -12,8 +12,8 @@ use crate::store::failure::{FailureKey, FailureRecord};
 
 /// Failures from one network are forgotten when the last one is so long ago.
 pub const IDLE_LIFE: Duration = Duration::from_hours(1);
-/// The failures of an account from everywhere count from the first one on for so long.
-pub const ACCOUNT_WINDOW: Duration = Duration::from_hours(1);
+/// The failures of an account from everywhere, and those of every account from one network, count from the first one on for so long.
+pub const WINDOW: Duration = Duration::from_hours(1);
 /// A human being mistypes that often; from this one on each failure makes the next attempt wait, twice as long each time.
 const FIRST_TO_WAIT: u32 = 5;
 /// The longest wait after failed logins from one network.
@@ -22,6 +22,10 @@ const LONGEST_LOGIN_WAIT: Duration = Duration::from_mins(15);
 const LONGEST_CLIENT_WAIT: Duration = Duration::from_mins(1);
 /// OWASP ASVS 4.0.3, V2.2.1, allows 100 failures of an account within any hour; two windows may touch one.
 const MOST_IN_WINDOW: u32 = 50;
+/// The people of a network mistype that often in a window; from then on each failure makes those wait who have not logged in from there.
+const MOST_OF_NETWORK: u32 = 100;
+/// The longest wait after failures of other accounts: whoever tries one password on many hardly gets on, and a newcomer gets in.
+const LONGEST_NETWORK_WAIT: Duration = Duration::from_mins(1);
 /// A failure that could not be counted makes wait so long.
 pub const UNCOUNTED_WAIT: Duration = Duration::from_secs(1);
 /// Identifiers and networks kept in memory, of each kind.
@@ -41,10 +45,12 @@ pub enum Kind {
     Client,
 }
 
-/// Who is guessed at, known or not, and from where; `None` is everywhere. What was submitted is not kept: it may be a password.
+/// Who is guessed at, known or not, and from where. What was submitted is not kept: it may be a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subject {
-    identifier: [u8; 32],
+    /// `None` is everybody.
+    identifier: Option<[u8; 32]>,
+    /// `None` is everywhere.
     network: Option<Network>,
 }
 
@@ -165,9 +171,7 @@ impl Kind {
 
     /// How long the next attempt from a network still waits after its failures.
     pub fn wait(self, record: FailureRecord) -> Duration {
-        let Some(doublings) = record.count.checked_sub(FIRST_TO_WAIT) else { return Duration::ZERO };
-        let wait = Duration::from_secs(1_u64.checked_shl(doublings).unwrap_or(u64::MAX));
-        wait.min(self.longest_wait()).saturating_sub(record.age)
+        doubled_from(FIRST_TO_WAIT, record, self.longest_wait())
     }
 }
 
@@ -176,10 +180,22 @@ pub fn wait_everywhere(record: FailureRecord) -> Duration {
     if record.count < MOST_IN_WINDOW { Duration::ZERO } else { record.left }
 }
 
+/// How long a network's next attempt on an account that is not at home there still waits after failures of whatever accounts.
+pub fn wait_of_network(record: FailureRecord) -> Duration {
+    doubled_from(MOST_OF_NETWORK, record, LONGEST_NETWORK_WAIT)
+}
+
+/// What is left of a wait of a second from this failure on, twice as long after each further one.
+fn doubled_from(first: u32, record: FailureRecord, longest: Duration) -> Duration {
+    let Some(doublings) = record.count.checked_sub(first) else { return Duration::ZERO };
+    let wait = Duration::from_secs(1_u64.checked_shl(doublings).unwrap_or(u64::MAX));
+    wait.min(longest).saturating_sub(record.age)
+}
+
 impl Subject {
     /// What was submitted as identifier, by somebody in this network.
     pub fn new(identifier: &str, network: Network) -> Self {
-        Self { identifier: Sha256::digest(identifier).into(), network: Some(network) }
+        Self { identifier: Some(Sha256::digest(identifier).into()), network: Some(network) }
     }
 
     /// The same, from everywhere.
@@ -188,10 +204,17 @@ impl Subject {
         Self { network: None, ..self }
     }
 
+    /// Everybody, from there.
+    #[must_use]
+    pub fn everybody(self) -> Self {
+        Self { identifier: None, ..self }
+    }
+
     /// How the store knows it.
     pub fn key(self, kind: Kind) -> FailureKey {
         let network = self.network.map(|network| network.to_string()).unwrap_or_default();
-        FailureKey { kind: kind.name(), identifier: self.identifier, network }
+        let identifier = self.identifier.map(Vec::from).unwrap_or_default();
+        FailureKey { kind: kind.name(), identifier, network }
     }
 }
 
@@ -217,8 +240,18 @@ mod tests {
         let record = |count| FailureRecord { count, age: Duration::ZERO, left: Duration::from_secs(7) };
         assert!(wait_everywhere(record(MOST_IN_WINDOW - 1)).is_zero());
         assert_eq!(wait_everywhere(record(MOST_IN_WINDOW)), Duration::from_secs(7));
-        assert!(2 * MOST_IN_WINDOW <= 100 && ACCOUNT_WINDOW >= Duration::from_hours(1));
+        assert!(2 * MOST_IN_WINDOW <= 100 && WINDOW >= Duration::from_hours(1));
         assert!(LONGEST_LOGIN_WAIT < IDLE_LIFE, "a count lives longer than its wait");
+    }
+
+    #[test]
+    fn a_network_of_many_failures_is_slowed_and_never_shut() {
+        let wait = |count, age| {
+            wait_of_network(FailureRecord { count, age: Duration::from_secs(age), left: WINDOW }).as_secs()
+        };
+        let waits: Vec<u64> = (99..=108).map(|count| wait(count, 0)).collect();
+        assert_eq!(waits, [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!((wait(u32::MAX, 0), wait(u32::MAX, 60)), (60, 0));
     }
 
     #[test]
@@ -233,6 +266,7 @@ mod tests {
         failures.logins.learn(subject, UNCOUNTED_WAIT);
         assert!(failures.logins.get(&subject).unwrap().left() > UNCOUNTED_WAIT, "it is not shortened");
         assert!(failures.logins.get(&subject.everywhere()).is_none());
+        assert!(failures.logins.get(&subject.everybody()).is_none());
         assert!(failures.clients.get(&subject).is_none());
         failures.logins.forget(&subject);
         assert!(failures.logins.get(&subject).is_none());

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::{
     Identity,
-    failure::{ACCOUNT_WINDOW, IDLE_LIFE, Kind, Limited, Subject, wait_everywhere},
+    failure::{IDLE_LIFE, Kind, Limited, Subject, WINDOW, wait_everywhere, wait_of_network},
     network::Network,
 };
-use crate::store::{self, StoreError};
+use crate::store::{self, StoreError, failure::AccountRecord};
 
 /// A network is an account's own for so long after a login from there.
 pub const KNOWN_LIFE: Duration = Duration::from_hours(30 * 24);
@@ -47,34 +47,30 @@ impl<'a> LoginAttempt<'a> {
         let record = store::failure::find_account(&connection, &subject.key(Kind::Login)).await?;
         let is_known = record.known_for.is_some_and(|ago| ago < KNOWN_LIFE);
         let is_noted = record.known_for.is_some_and(|ago| ago < NOTED_LIFE) && record.here.count == 0;
-        let here = Kind::Login.wait(record.here);
-        // Whoever guesses from everywhere does not keep the owner out of where it has been before.
-        let wait = if is_known { here } else { here.max(wait_everywhere(record.everywhere)) };
-        identity.failures.logins.check(wait)?;
+        identity.failures.logins.check(binding(waits(&record), is_known))?;
         Ok(Self { identity, subject, began, is_known, is_noted })
     }
 
     /// Refuses it after all, if others that were under way have failed in the meantime.
     pub fn check(&self) -> Result<(), Limited> {
         let memory = &self.identity.failures.logins;
-        let left = |subject| memory.get(&subject).map(|wait| wait.left_if_after(self.began));
-        let here = left(self.subject).unwrap_or_default();
-        let everywhere = left(self.subject.everywhere()).unwrap_or_default();
-        memory.check(if self.is_known { here } else { here.max(everywhere) })
+        let left =
+            |subject| memory.get(&subject).map(|wait| wait.left_if_after(self.began)).unwrap_or_default();
+        memory.check(binding(self.subjects().map(left), self.is_known))
     }
 
     /// Counts it as a failure; whether the next one has to wait.
     pub async fn fail(self) -> Result<bool, StoreError> {
         let connection = self.identity.db.connection().await?;
         let key = self.subject.key(Kind::Login);
-        let record = store::failure::upsert_account(&connection, &key, IDLE_LIFE, ACCOUNT_WINDOW).await?;
-        let (here, everywhere) = (Kind::Login.wait(record.here), wait_everywhere(record.everywhere));
-        for (subject, wait) in [(self.subject, here), (self.subject.everywhere(), everywhere)] {
+        let record = store::failure::upsert_account(&connection, &key, IDLE_LIFE, WINDOW).await?;
+        let waits = waits(&record);
+        for (subject, wait) in self.subjects().into_iter().zip(waits) {
             if !wait.is_zero() {
                 self.identity.failures.logins.learn(subject, wait);
             }
         }
-        Ok(!here.is_zero() || !everywhere.is_zero())
+        Ok(waits.iter().any(|wait| !wait.is_zero()))
     }
 
     /// Forgets the failures from there, and knows the place from now on.
@@ -86,4 +82,19 @@ impl<'a> LoginAttempt<'a> {
         let connection = self.identity.db.connection().await?;
         store::failure::delete_and_note_known(&connection, &self.subject.key(Kind::Login)).await
     }
+
+    /// Whose failures count: the account's from there, the account's from everywhere, everybody's from there.
+    fn subjects(&self) -> [Subject; 3] {
+        [self.subject, self.subject.everywhere(), self.subject.everybody()]
+    }
+}
+
+/// What each of the three makes wait.
+fn waits(record: &AccountRecord) -> [Duration; 3] {
+    [Kind::Login.wait(record.here), wait_everywhere(record.everywhere), wait_of_network(record.network)]
+}
+
+/// The one that counts. Whoever guesses from everywhere, or at everybody's, does not keep the owner out of where it has been before.
+fn binding([here, everywhere, network]: [Duration; 3], is_known: bool) -> Duration {
+    if is_known { here } else { here.max(everywhere).max(network) }
 }

@@ -1,8 +1,8 @@
-//! Failures to prove who one is, counted for an identifier and a network, and for an account's from everywhere.
+//! Failures to prove who one is, counted for an identifier and a network, for an account's from everywhere, and for a network's of every account.
 
 use std::time::Duration;
 
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{Executor, StoreError, execute, query, query_one};
 
@@ -10,7 +10,7 @@ use super::{Executor, StoreError, execute, query, query_one};
 #[derive(Clone, Debug)]
 pub struct FailureKey {
     pub kind: &'static str,
-    pub identifier: [u8; 32],
+    pub identifier: Vec<u8>,
     pub network: String,
 }
 
@@ -29,16 +29,20 @@ pub struct FailureRecord {
 pub struct AccountRecord {
     pub here: FailureRecord,
     pub everywhere: FailureRecord,
+    /// Those from this network, of every account.
+    pub network: FailureRecord,
     /// Since the last login from this network, where there was one.
     pub known_for: Option<Duration>,
 }
 
 /// The network in the row that counts an account's failures from everywhere.
 const EVERYWHERE: &str = "";
-/// A network's count goes on as long as failures follow each other, the account's for a fixed time.
+/// The identifier in the row that counts a network's failures of every account.
+const EVERYBODY: &[u8] = &[];
+/// The count of an account from a network goes on as long as failures follow each other, the two others for a fixed time.
 const ON_CONFLICT: &str = "ON CONFLICT (kind, identifier, network) DO UPDATE SET \
      count = CASE WHEN f.expires_at > now() THEN f.count + 1 ELSE 1 END, last_at = excluded.last_at, \
-     expires_at = CASE WHEN f.expires_at > now() AND f.network = '' THEN f.expires_at ELSE excluded.expires_at END \
+     expires_at = CASE WHEN f.expires_at > now() AND (f.network = '' OR f.identifier = '') THEN f.expires_at ELSE excluded.expires_at END \
      RETURNING f.count, 0::float8, extract(epoch FROM f.expires_at - clock_timestamp())::float8";
 
 /// What is to be known of an account before somebody logs in to it, whether it exists or not.
@@ -47,18 +51,26 @@ pub async fn find_account(db: &impl Executor, key: &FailureKey) -> Result<Accoun
                extract(epoch FROM here.expires_at - clock_timestamp())::float8, \
                everywhere.count, extract(epoch FROM clock_timestamp() - everywhere.last_at)::float8, \
                extract(epoch FROM everywhere.expires_at - clock_timestamp())::float8, \
+               everybody.count, extract(epoch FROM clock_timestamp() - everybody.last_at)::float8, \
+               extract(epoch FROM everybody.expires_at - clock_timestamp())::float8, \
                extract(epoch FROM clock_timestamp() - known.seen_at)::float8 \
-               FROM (VALUES ($1::text, $2::bytea, $3::text, $4::text)) AS asked (kind, identifier, network, everywhere) \
+               FROM (VALUES ($1::text, $2::bytea, $3::text, $4::text, $5::bytea)) \
+               AS asked (kind, identifier, network, everywhere, everybody) \
                LEFT JOIN failures here ON here.kind = asked.kind AND here.identifier = asked.identifier \
                AND here.network = asked.network AND here.expires_at > now() \
                LEFT JOIN failures everywhere ON everywhere.kind = asked.kind AND everywhere.identifier = asked.identifier \
                AND everywhere.network = asked.everywhere AND everywhere.expires_at > now() \
+               LEFT JOIN failures everybody ON everybody.kind = asked.kind AND everybody.identifier = asked.everybody \
+               AND everybody.network = asked.network AND everybody.expires_at > now() \
                LEFT JOIN known_networks known ON known.identifier = asked.identifier AND known.network = asked.network";
-    let row = query_one(db, sql, &[&key.kind, &key.identifier.as_slice(), &key.network, &EVERYWHERE]).await?;
+    let parameters: [&(dyn ToSql + Sync); 5] =
+        [&key.kind, &key.identifier, &key.network, &EVERYWHERE, &EVERYBODY];
+    let row = query_one(db, sql, &parameters).await?;
     Ok(AccountRecord {
         here: from_row(&row, 0)?,
         everywhere: from_row(&row, 3)?,
-        known_for: row.try_get::<_, Option<f64>>(6)?.map(duration),
+        network: from_row(&row, 6)?,
+        known_for: row.try_get::<_, Option<f64>>(9)?.map(duration),
     })
 }
 
@@ -73,37 +85,43 @@ pub async fn upsert(
          VALUES ($1, $2, $3, 1, clock_timestamp(), clock_timestamp() + make_interval(secs => $4::float8)) {ON_CONFLICT}"
     );
     let row =
-        query_one(db, &sql, &[&key.kind, &key.identifier.as_slice(), &key.network, &idle_life.as_secs_f64()])
-            .await?;
+        query_one(db, &sql, &[&key.kind, &key.identifier, &key.network, &idle_life.as_secs_f64()]).await?;
     from_row(&row, 0)
 }
 
-/// Counts a failure for the network and for the account as a whole, whose count begins anew a `window` after the first one.
+/// Counts a failure for the account from the network, and for each of the two as a whole, whose counts begin anew a `window` after the
+/// first one.
 pub async fn upsert_account(
     db: &impl Executor,
     key: &FailureKey,
     idle_life: Duration,
     window: Duration,
 ) -> Result<AccountRecord, StoreError> {
-    // The network's row first: whoever waits for the account's has its own already, so nobody waits in a circle.
+    // Everybody takes the rows of these kinds in the same order, so nobody waits in a circle.
     let sql = format!(
         "INSERT INTO failures AS f (kind, identifier, network, count, last_at, expires_at) \
-         SELECT $1, $2, network, 1, clock_timestamp(), clock_timestamp() + make_interval(secs => seconds) \
-         FROM (VALUES (1, $3::text, $4::float8), (2, $5::text, $6::float8)) AS counted (place, network, seconds) \
-         ORDER BY place {ON_CONFLICT}, f.network = $5"
+         SELECT $1, identifier, network, 1, clock_timestamp(), clock_timestamp() + make_interval(secs => seconds) \
+         FROM (VALUES (1, $2::bytea, $3::text, $5::float8), (2, $2, $4::text, $6::float8), (3, $7::bytea, $3, $6)) \
+         AS counted (place, identifier, network, seconds) \
+         ORDER BY place {ON_CONFLICT}, f.network = $4, f.identifier = $7"
     );
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 6] = [
+    let parameters: [&(dyn ToSql + Sync); 7] = [
         &key.kind,
-        &key.identifier.as_slice(),
+        &key.identifier,
         &key.network,
-        &idle_life.as_secs_f64(),
         &EVERYWHERE,
+        &idle_life.as_secs_f64(),
         &window.as_secs_f64(),
+        &EVERYBODY,
     ];
     let mut record = AccountRecord::default();
     for row in query(db, &sql, &parameters).await? {
         let failure = from_row(&row, 0)?;
-        if row.try_get(3)? { record.everywhere = failure } else { record.here = failure }
+        match (row.try_get(3)?, row.try_get(4)?) {
+            (true, _) => record.everywhere = failure,
+            (_, true) => record.network = failure,
+            _ => record.here = failure,
+        }
     }
     Ok(record)
 }
@@ -111,7 +129,7 @@ pub async fn upsert_account(
 /// Forgets the failures from a network.
 pub async fn delete(db: &impl Executor, key: &FailureKey) -> Result<(), StoreError> {
     let sql = "DELETE FROM failures WHERE kind = $1 AND identifier = $2 AND network = $3";
-    execute(db, sql, &[&key.kind, &key.identifier.as_slice(), &key.network]).await.map(drop)
+    execute(db, sql, &[&key.kind, &key.identifier, &key.network]).await.map(drop)
 }
 
 /// Forgets the failures from a network that an account has just logged in from, and notes that it has.
@@ -119,7 +137,7 @@ pub async fn delete_and_note_known(db: &impl Executor, key: &FailureKey) -> Resu
     let sql = "WITH forgotten AS (DELETE FROM failures WHERE kind = $1 AND identifier = $2 AND network = $3) \
                INSERT INTO known_networks (identifier, network, seen_at) VALUES ($2, $3, clock_timestamp()) \
                ON CONFLICT (identifier, network) DO UPDATE SET seen_at = excluded.seen_at";
-    execute(db, sql, &[&key.kind, &key.identifier.as_slice(), &key.network]).await.map(drop)
+    execute(db, sql, &[&key.kind, &key.identifier, &key.network]).await.map(drop)
 }
 
 /// Deletes up to `limit` counts that are over.

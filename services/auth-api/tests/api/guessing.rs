@@ -46,6 +46,9 @@ fn wait_of(answer: &Answer) -> u64 {
     wait.unwrap_or_else(|| panic!("no time to wait: {:?}", answer.headers))
 }
 
+/// The counts of an account from a network.
+const HERE: &str = "SELECT count(*) FROM failures WHERE network <> '' AND identifier <> ''";
+
 /// As if the last failure of everybody had been a quarter of an hour ago.
 const LATER: &str = "UPDATE failures SET last_at = last_at - interval '15 minutes'";
 
@@ -73,7 +76,7 @@ async fn p6_a_name_is_one_however_it_is_written_and_never_stored() {
     for name in ["Nobody@Example.com", " nobody@example.com ", "NOBODY@EXAMPLE.COM"] {
         app.login_with(&wrong(name)).await.expect(401);
     }
-    assert_eq!(app.database.number("SELECT count(*) FROM failures WHERE network <> ''").await, 1);
+    assert_eq!(app.database.number(HERE).await, 1);
     let rows = app.database.text("SELECT string_agg(failures::text, ' ') FROM failures").await;
     assert!(!rows.to_lowercase().contains("nobody"), "{rows}");
 }
@@ -114,7 +117,7 @@ async fn p8_who_waits_costs_nothing_and_a_success_ends_it() {
     assert!(limited >= 10.0, "{limited}");
     app.database.execute(LATER).await;
     app.login(&alice).await;
-    assert_eq!(app.database.number("SELECT count(*) FROM failures WHERE network <> ''").await, 0);
+    assert_eq!(app.database.number(HERE).await, 0);
     for _ in 0..4 {
         app.login_with(&wrong(&alice.email)).await.expect(401);
     }
@@ -176,6 +179,40 @@ async fn p8_an_account_under_attack_is_open_from_where_its_owner_was_before() {
 }
 
 #[tokio::test]
+async fn p8_a_network_that_tries_everybody_waits_but_for_those_at_home_there() {
+    let app = TestApp::with().set("TRUSTED_PROXIES", "127.0.0.1").spawn().await;
+    let (alice, bob) = (app.alice().await, app.bob().await);
+    let (office, elsewhere) = ("198.51.100.7", "192.0.2.1");
+    from(&app, office, &body_of(&alice)).ask().await.expect(200);
+    for number in 0..3 {
+        let chain = format!("198.51.100.{number}");
+        from(&app, &chain, &wrong(&format!("nobody-{number}@example.com"))).ask().await.expect(401);
+    }
+    let of_network =
+        "SELECT count::bigint FROM failures WHERE identifier = '' AND network = '198.51.100.0/24'";
+    assert_eq!(app.database.number(of_network).await, 3);
+    app.database.execute("UPDATE failures SET count = 120 WHERE identifier = ''").await;
+    from(&app, elsewhere, &wrong("nobody-4@example.com")).ask().await.expect(401);
+
+    for body in [body_of(&bob), wrong("nobody-5@example.com")] {
+        let answer = from(&app, office, &body).ask().await.problem(429, "rate_limited");
+        assert!((1..=60).contains(&wait_of(&answer)), "{:?}", answer.headers);
+    }
+    from(&app, office, &body_of(&alice)).ask().await.expect(200);
+    from(&app, elsewhere, &body_of(&bob)).ask().await.expect(200);
+
+    // A newcomer gets in a minute after the last failure, which ends nothing for the others.
+    app.database.execute("UPDATE failures SET last_at = last_at - interval '1 minute'").await;
+    from(&app, office, &body_of(&bob)).ask().await.expect(200);
+    assert_eq!(app.database.number(of_network).await, 120);
+    from(&app, office, &wrong("nobody-6@example.com")).ask().await.expect(401);
+    from(&app, office, &wrong("nobody-7@example.com")).ask().await.problem(429, "rate_limited");
+    app.database.execute("UPDATE failures SET expires_at = now()").await;
+    from(&app, office, &wrong("nobody-7@example.com")).ask().await.expect(401);
+    assert_eq!(app.database.number(of_network).await, 1);
+}
+
+#[tokio::test]
 async fn p9_right_passwords_at_once_never_fail() {
     let app = TestApp::spawn().await;
     let alice = app.alice().await;
@@ -230,14 +267,14 @@ async fn p12_nobody_says_where_he_is_unless_a_proxy_of_ours_does() {
         let chain = format!("198.51.{number}.1");
         from(&app, &chain, &wrong("nobody@example.com")).ask().await.expect(401);
     }
-    let networks = "SELECT string_agg(network, ' ' ORDER BY network) FROM failures WHERE network <> ''";
+    let networks = "SELECT string_agg(network, ' ' ORDER BY network) FROM failures WHERE network <> '' AND identifier <> ''";
     assert_eq!(app.database.text(networks).await, "127.0.0.0/24");
 }
 
 #[tokio::test]
 async fn p12_behind_proxies_the_last_address_that_is_none_of_theirs_counts() {
     let app = TestApp::with().set("TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8").spawn().await;
-    let networks = "SELECT string_agg(network, ' ' ORDER BY network) FROM failures WHERE network <> ''";
+    let networks = "SELECT string_agg(network, ' ' ORDER BY network) FROM failures WHERE network <> '' AND identifier <> ''";
     for (chain, network) in [
         ("198.51.100.77", "198.51.100.0/24"),
         ("203.0.113.9, 198.51.100.77", "198.51.100.0/24"),
@@ -269,7 +306,7 @@ async fn what_is_over_is_swept() {
     let rows = "SELECT (SELECT count(*) FROM failures) + (SELECT count(*) FROM known_networks)";
     let identity = app.identity().await;
     auth_api::domain::retention::sweep(&identity).await.unwrap();
-    assert_eq!(app.database.number(rows).await, 3, "two counts and a place");
+    assert_eq!(app.database.number(rows).await, 4, "three counts and a place");
     app.database
         .execute(
             "UPDATE failures SET expires_at = now() - interval '1 second'; \
