@@ -108,7 +108,7 @@ pub async fn is_elsewhere(
     Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
 }
 
-/// Adds one.
+/// Adds one, about which the provider has spoken just now.
 pub async fn insert(
     db: &impl Executor,
     tenant: &Tenant,
@@ -117,8 +117,8 @@ pub async fn insert(
     grant: &GrantRecord,
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO oauth_installations (id, org_id, platform, status, external_org_id, external_org_name, \
-               external_install_id, scopes, permissions, metadata, installed_by, connected_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now())";
+               external_install_id, scopes, permissions, metadata, installed_by, connected_at, last_probed_at) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now(), now())";
     let parameters: [&(dyn ToSql + Sync); 11] = [
         &id,
         &tenant.org_id(),
@@ -144,7 +144,8 @@ pub async fn update_grant(
 ) -> Result<bool, StoreError> {
     let sql = "UPDATE oauth_installations SET status = $3, status_reason = NULL, external_org_id = $4, \
                external_org_name = $5, external_install_id = $6, scopes = $7, permissions = $8, metadata = $9, \
-               connected_at = now(), updated_at = now() WHERE org_id = $1 AND id = $2 AND revoked_at IS NULL";
+               connected_at = now(), last_probed_at = now(), updated_at = now() \
+               WHERE org_id = $1 AND id = $2 AND revoked_at IS NULL";
     let parameters: [&(dyn ToSql + Sync); 9] = [
         &tenant.org_id(),
         &id,

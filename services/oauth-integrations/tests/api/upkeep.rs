@@ -207,6 +207,11 @@ async fn a_persons_token_beside_a_github_apps_own_warns_and_ends_nothing() {
 async fn what_no_webhook_said_is_found_out_by_asking() {
     let app = TestApp::spawn().await;
     let id = app.connect_github().await;
+    assert_eq!(
+        credential::reconcile(&app.integrations).await.unwrap(),
+        0,
+        "the provider has just said how it is"
+    );
     let number: u64 = app.installation(id).await.text_at("/external_install_id").parse().unwrap();
     let ask_again = async || {
         app.database.execute("UPDATE oauth_installations SET last_probed_at = NULL").await;
