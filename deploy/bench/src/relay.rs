@@ -26,6 +26,10 @@ use crate::{
 const WAITERS: usize = 10_000;
 /// Callbacks per second of the open loop.
 const RATE: u32 = 1_000;
+/// The open loops go on in turn for a tenth of a slice each, so that both sides meet alike what else the machine does; so many parts
+/// make a round, of which a hundredth decides.
+const PART: u32 = 10;
+const PARTS: usize = 20;
 /// Memory and storms take a start of both servers each.
 const STORMS: usize = 3;
 /// Waiters that come at once where there is no storm.
@@ -139,23 +143,30 @@ async fn ping_pong(socket: &Path, until: Instant) -> Result<Vec<u32>> {
     }
 }
 
-/// Callbacks at fixed times beside one idle waiter and beside many.
-async fn open_loops(plan: &Plan, report: &mut Report, relay: &Relay) -> Result<()> {
+/// Callbacks at fixed times beside one idle waiter, and at a second relay beside many.
+async fn open_loops(plan: &Plan, report: &mut Report, calm: &Relay) -> Result<()> {
+    let crowded = Relay::start().await?;
+    let one = storm(&calm.socket(), 1).await?;
+    let all = storm(&crowded.socket(), WAITERS).await?;
+    ensure!(one.len() == 1 && all.len() == WAITERS, "waiters were refused");
     let (mut few, mut many, mut medians) = (vec![], vec![], vec![]);
     for round in 0..=plan.rounds {
-        let one = storm(&relay.socket(), 1).await?;
-        let mut beside_one = open_loop(&relay.socket(), relay.address(), RATE, plan.slice).await?;
-        let rest = storm(&relay.socket(), WAITERS - 1).await?;
-        ensure!(one.len() + rest.len() == WAITERS, "waiters were refused");
-        let mut beside_many = open_loop(&relay.socket(), relay.address(), RATE, plan.slice).await?;
-        drop((one, rest));
-        relay.holds(0).await?;
+        let (mut beside_one, mut beside_many) = (vec![], vec![]);
+        for _ in 0..PARTS {
+            for (relay, latencies) in [(calm, &mut beside_one), (&crowded, &mut beside_many)] {
+                let part = open_loop(&relay.socket(), relay.address(), RATE, plan.slice / PART).await?;
+                latencies.extend(part);
+            }
+        }
         if round > 0 {
             medians.push(quantile(&mut beside_one, 0.5).as_secs_f64());
             few.push(quantile(&mut beside_one, 0.99).as_secs_f64());
             many.push(quantile(&mut beside_many, 0.99).as_secs_f64());
         }
     }
+    drop((one, all));
+    calm.holds(0).await?;
+    crowded.end().await?;
     let limit = Duration::from_millis(1);
     let p99 = |numbers: &[f64]| Duration::from_secs_f64(median(numbers));
     report.below("relay: callback to client p99 at 1000 callbacks/s, 1 idle waiter", limit, p99(&few))?;

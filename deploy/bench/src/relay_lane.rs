@@ -22,6 +22,8 @@ use crate::{
 
 /// Lanes that wait for their turn in the open loop; enough that the pacer never has to wait for one.
 const LANES: usize = 48;
+/// Longer than a lane waits for its turn.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// A waiter and its callback's connection.
 pub(crate) struct Lane {
@@ -95,23 +97,19 @@ impl Lane {
                 return Ok(latencies);
             }
             let delivered = async {
-                read_line(&mut waiter, &mut self.line).await?;
+                let delivery = read_line(&mut waiter, &mut self.line);
+                tokio::time::timeout(LONGEST_WAIT, delivery).await.context("no delivery")??;
                 anyhow::Ok(Instant::now())
             };
-            let (due, delivered) = tokio::join!(is_due, delivered_or_over(delivered));
-            // The pacer has dropped what it did not use.
-            let (Ok(due), Some(delivered)) = (due, delivered?) else { return Ok(latencies) };
-            latencies.push(nanos(delivered.saturating_duration_since(due)));
+            // The pacer drops what it does not use.
+            let is_due = async { is_due.await.map_err(|_| None) };
+            match tokio::try_join!(is_due, async { delivered.await.map_err(Some) }) {
+                Ok((due, delivered)) => latencies.push(nanos(delivered.saturating_duration_since(due))),
+                Err(None) => return Ok(latencies),
+                Err(Some(error)) => return Err(error),
+            }
             self.finish(&mut waiter).await?;
         }
-    }
-}
-
-/// An unused waiter gets nothing for as long as a slice at most; the limit ends it.
-async fn delivered_or_over(delivered: impl Future<Output = Result<Instant>>) -> Result<Option<Instant>> {
-    match tokio::time::timeout(Duration::from_secs(5), delivered).await {
-        Ok(delivered) => delivered.map(Some),
-        Err(_) => Ok(None),
     }
 }
 
