@@ -13,7 +13,6 @@ use auth_api::{
 use clap::{Parser, Subcommand};
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 /// Identity: organizations, users, groups, clients, signing keys and access tokens. Settings come from the environment.
 #[derive(Parser)]
@@ -166,18 +165,19 @@ async fn run(command: Command, config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Cancelled by the first SIGTERM or SIGINT; the second ends the process at once.
-fn stop_signal() -> anyhow::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let first = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
-        first.cancel();
-        tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
-        std::process::exit(1);
-    });
-    Ok(stop)
+/// Resolves on the first SIGTERM or SIGINT; the second ends the process at once.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut next = async move || {
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+    };
+    Ok(async move {
+        next().await;
+        tokio::spawn(async move {
+            next().await;
+            std::process::exit(1);
+        });
+    })
 }
 
 fn print(text: &str) -> ExitCode {

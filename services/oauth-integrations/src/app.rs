@@ -7,7 +7,7 @@ use actix_web::{
     App as ActixApp, Error, HttpServer,
     body::MessageBody,
     dev::{Server, ServerHandle, ServiceRequest, ServiceResponse},
-    http::header::{self, HeaderValue},
+    http::{ConnectionType, header},
     middleware::{Next, from_fn},
     web::{self, Data},
 };
@@ -18,7 +18,7 @@ use common_auth::{
     problem::request_id,
 };
 use prometheus::Registry;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 use tracing_actix_web::TracingLogger;
 use url::Url;
 
@@ -56,9 +56,9 @@ struct State {
     connections: TaskTracker,
 }
 
-/// Why the service does not start, or not go on.
+/// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum AppError {
+pub enum BuildError {
     #[error("{variable} {address} cannot be listened on: {error}")]
     Listen { variable: &'static str, address: String, error: std::io::Error },
     #[error(transparent)]
@@ -69,13 +69,11 @@ pub enum AppError {
     Client(#[from] reqwest::Error),
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
-    #[error("a listener failed: {0}")]
-    Serve(#[from] std::io::Error),
 }
 
 impl App {
     /// Opens the ports. Nothing else is waited for: without a database, auth-api or a provider the service starts and says so.
-    pub fn build(config: &Config) -> Result<Self, AppError> {
+    pub fn build(config: &Config) -> Result<Self, BuildError> {
         let registry = Registry::new();
         let integrations = Arc::new(Integrations::new(config, &registry)?);
         let state = State {
@@ -113,8 +111,11 @@ impl App {
         Arc::clone(&self.state.integrations)
     }
 
-    /// Serves until `stop` is cancelled, then drains.
-    pub async fn run_until_stopped(self, stop: CancellationToken) -> Result<(), AppError> {
+    /// Serves until `stop` resolves, then drains.
+    ///
+    /// # Errors
+    /// When a listener fails.
+    pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
         let (port, admin_port) = (self.port(), self.admin_port());
         let state = self.state;
         let admin = serve_admin(state.clone(), self.admin)?;
@@ -127,7 +128,7 @@ impl App {
         tracing::info!(port, admin_port, "listening");
 
         let outcome = tokio::select! {
-            () = stop.cancelled() => {
+            () = stop => {
                 drain(&state, &main_handle).await;
                 main.await
             }
@@ -141,9 +142,8 @@ impl App {
         state.integrations.db.close();
         admin_handle.stop(false).await;
         let _ = admin.await;
-        outcome.map_err(std::io::Error::other)??;
         tracing::info!("stopped");
-        Ok(())
+        outcome.map_err(std::io::Error::other)?
     }
 }
 
@@ -151,10 +151,14 @@ impl App {
 async fn drain(state: &State, main: &ServerHandle) {
     tracing::info!("draining");
     state.health.drain();
-    // Until every caller with an open connection was told to connect anew, or had the time for a request that would have told it.
-    state.connections.close();
-    let _ = tokio::time::timeout(LAME_DUCK, state.connections.wait()).await;
+    lead_callers_elsewhere(&state.connections).await;
     main.stop(true).await;
+}
+
+/// Until every caller with an open connection was told to connect anew, or had the time for a request that would have told it.
+async fn lead_callers_elsewhere(connections: &TaskTracker) {
+    connections.close();
+    let _ = tokio::time::timeout(LAME_DUCK, connections.wait()).await;
 }
 
 fn serve_main(state: State, listener: TcpListener) -> std::io::Result<Server> {
@@ -174,7 +178,7 @@ fn serve_main(state: State, listener: TcpListener) -> std::io::Result<Server> {
             .wrap(from_fn(measure))
             .wrap(TracingLogger::<RequestSpan>::new())
             .wrap(from_fn(request_id))
-            .wrap(from_fn(close_when_draining))
+            .wrap(from_fn(close_while_draining))
     });
     let server = server
         .on_connect(move |_, connection| {
@@ -198,16 +202,15 @@ fn serve_admin(state: State, listener: TcpListener) -> std::io::Result<Server> {
     Ok(server.workers(1).listen(listener)?.disable_signals().run())
 }
 
-/// Middleware: while draining, each response asks the caller to connect elsewhere next time.
-async fn close_when_draining<B: MessageBody + 'static>(
+/// Middleware: while draining, every response asks the caller to connect anew, which leads it elsewhere.
+async fn close_while_draining<B: MessageBody + 'static>(
     health: web::Data<Health>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let mut response = next.call(request).await?;
     if health.is_draining() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        response.response_mut().head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(response)
 }
@@ -230,7 +233,7 @@ fn cors(origins: Origins) -> Cors {
         .max_age(600)
 }
 
-fn authenticator(config: &Config, integrations: &Integrations) -> Result<Authenticator, AppError> {
+fn authenticator(config: &Config, integrations: &Integrations) -> Result<Authenticator, BuildError> {
     let metrics = Arc::clone(&integrations.auth_metrics);
     let Some(revocations) = integrations.revocations.clone() else {
         let client = http_client(CONNECT_LIMIT, INTROSPECTION_LIMIT)?;
@@ -255,9 +258,9 @@ fn authenticator(config: &Config, integrations: &Integrations) -> Result<Authent
     Ok(Authenticator::local(Arc::new(Verifier::new(settings, keys, revocations, metrics))))
 }
 
-fn listen(variable: &'static str, host: std::net::IpAddr, port: u16) -> Result<TcpListener, AppError> {
+fn listen(variable: &'static str, host: std::net::IpAddr, port: u16) -> Result<TcpListener, BuildError> {
     let address = std::net::SocketAddr::new(host, port);
-    TcpListener::bind(address).map_err(|error| AppError::Listen {
+    TcpListener::bind(address).map_err(|error| BuildError::Listen {
         variable,
         address: address.to_string(),
         error,

@@ -84,10 +84,10 @@ async fn token(server: &Process) -> String {
 }
 
 #[tokio::test]
-async fn u5_an_idle_process_ends_at_once() {
+async fn u5_an_idle_process_ends_soon() {
     let database = TestDatabase::create().await;
     let mut server = serve(&database).await;
-    // A connection that is kept alive holds nothing up.
+    // A connection that is kept alive holds it up for as long as its caller is told to connect elsewhere.
     let client = http();
     client.get(format!("{}/health", server.url)).ask().await.expect(200);
     let started = Instant::now();

@@ -23,7 +23,7 @@ async fn serve(app: &TestApp) -> Process {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_process_ends_at_once() {
+async fn an_idle_process_ends_soon() {
     let app = TestApp::spawn().await;
     let mut server = serve(&app).await;
     let client = http();

@@ -117,7 +117,7 @@ fn run(settings: Vec<(&'static str, String)>, stop: CancellationToken) -> (Strin
         runtime.expect("a runtime").block_on(async {
             let app = App::build(&config).expect("a replica");
             sender.send((app.port(), app.admin_port())).expect("a test that waits");
-            app.run_until_stopped(stop).await.expect("a clean end");
+            app.run_until_stopped(stop.cancelled_owned()).await.expect("a clean end");
         });
     });
     let (port, admin_port) = ports.recv().expect("a replica that starts");

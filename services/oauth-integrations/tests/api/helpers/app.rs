@@ -137,7 +137,7 @@ fn run(settings: Vec<(&'static str, String)>, stop: CancellationToken) -> ((u16,
             let app = App::build(&config).expect("a replica");
             let ports = (app.port(), app.admin_port());
             sender.send((ports, app.integrations())).expect("a test that waits");
-            app.run_until_stopped(stop).await.expect("a clean end");
+            app.run_until_stopped(stop.cancelled_owned()).await.expect("a clean end");
         });
     });
     started.recv().expect("a replica that starts")
