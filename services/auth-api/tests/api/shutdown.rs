@@ -129,6 +129,8 @@ async fn u5_a_connection_that_was_idle_at_sigterm_is_told_before_it_is_closed() 
     server.signal("TERM").await;
     let ready = format!("{}/readyz", server.admin_url);
     until("it drains", async || http().get(&ready).ask().await.status == 503).await;
+    let closed = tokio::time::timeout(Duration::from_millis(500), connection.fill_buf()).await;
+    assert!(closed.is_err(), "closed without a word: {closed:?}");
 
     let head = ask_on(&mut connection, "/health").await;
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("connection: close"), "{head:?}");

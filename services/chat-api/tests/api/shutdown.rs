@@ -107,6 +107,8 @@ async fn a_connection_that_was_idle_at_sigterm_is_told_before_it_is_closed() {
 
     app.begin_stop();
     eventually("it drains", Duration::from_secs(5), async || !app.is_ready().await).await;
+    let closed = tokio::time::timeout(Duration::from_millis(500), connection.fill_buf()).await;
+    assert!(closed.is_err(), "closed without a word: {closed:?}");
 
     let head = ask_on(&mut connection, "/health").await;
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("connection: close"), "{head:?}");
